@@ -1,0 +1,61 @@
+"""The exceptions and warnings of er_distill.
+
+Every message names the table, the column or file it is about, and the next step.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class ErDistillError(Exception):
+    """Base of every error raised on purpose by er_distill."""
+
+
+class InputError(ErDistillError, ValueError):
+    """A table, column, pair list, file or argument cannot be used as given."""
+
+
+class StudentError(ErDistillError, ValueError):
+    """A student folder is missing, incomplete, altered or of another format version."""
+
+
+class DeviceError(ErDistillError, RuntimeError):
+    """The device that was asked for cannot be had."""
+
+
+class MissingExtraError(ErDistillError, ImportError):
+    """An optional dependency is not installed; the message names the extra that brings it."""
+
+
+class ErDistillWarning(UserWarning):
+    """Something was understood in a way the caller should know of."""
+
+
+def did_you_mean(name: object, options: Iterable[object]) -> str:
+    """Return a hint that names the options closest to `name`, and otherwise lists what there is.
+
+    Parameters
+    ----------
+    name : object
+        What was asked for.
+    options : iterable of object
+        What exists.
+
+    Returns
+    -------
+    str
+        A sentence that can end an error message.
+    """
+    names = [str(option) for option in options]
+    close = difflib.get_close_matches(str(name), names, n=3, cutoff=0.6)
+    if not close:
+        folded = {option.lower(): option for option in names}
+        close = [folded[key] for key in difflib.get_close_matches(str(name).lower(), folded, n=3, cutoff=0.6)]
+    if close:
+        return "Did you mean " + " or ".join(repr(option) for option in close) + "?"
+    if not names:
+        return "There is none to choose from."
+    listed = ", ".join(repr(option) for option in names[:12]) + (", ..." if len(names) > 12 else "")
+    return f"It has: {listed}."

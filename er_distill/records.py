@@ -1,0 +1,345 @@
+"""Records: a frame of any library as ids, fields and rendered text.
+
+Everything below this module sees strings only, and the empty string means missing. Nulls and numbers are rendered one
+way whatever library, dtype or file they came from, so that a record does not change when its table is read differently.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+import re
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from functools import cached_property
+from typing import Any
+
+import narwhals as nw
+import numpy as np
+
+from er_distill.errors import ErDistillWarning, InputError, did_you_mean
+
+MAX_CELL_CHARS = 4_000
+"""Characters of one value that are read; the rest is cut with a warning."""
+
+_NULL_TEXTS = frozenset({"", "nan", "NaN", "<NA>", "NaT", "None"})
+# An integer column with a null in it becomes floats on its way through a CSV: "1999.0" is the year 1999.
+_INTEGRAL_FLOAT = re.compile(r"-?\d+\.0+\Z")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\ufeff]+")
+_EXACT_FLOAT = 2**53
+
+
+@dataclass(frozen=True)
+class Records:
+    """One table, rendered.
+
+    Attributes
+    ----------
+    name : str
+        What messages call the table: ``"left"``, ``"right"``, a file name.
+    ids : ndarray, shape (n,)
+        Unique record ids. They identify, and are never rendered into text.
+    fields : tuple of str
+        Logical field names. A field means the same on both sides of a link when the names are equal.
+    values : tuple of ndarray of str objects, each of shape (n,)
+        Rendered values by field; the empty string is a missing value.
+    """
+
+    name: str
+    ids: np.ndarray
+    fields: tuple[str, ...]
+    values: tuple[np.ndarray, ...]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @cached_property
+    def texts(self) -> list[str]:
+        """The record's present values in field order, joined by spaces (serialisation version 1)."""
+        return [" ".join(filter(None, row)) for row in zip(*self.values, strict=True)]
+
+    @cached_property
+    def _positions(self) -> dict[Any, int]:
+        return {value: position for position, value in enumerate(self.ids.tolist())}
+
+    def codes(self, ids: Iterable[Any], *, source: str) -> np.ndarray:
+        """Return the row numbers of `ids`.
+
+        Parameters
+        ----------
+        ids : iterable
+            Record ids, in any order, repeats allowed.
+        source : str
+            Where the ids come from, for the message: ``"pairs: column 'left_id'"``.
+
+        Returns
+        -------
+        ndarray of int64
+
+        Raises
+        ------
+        InputError
+            When an id belongs to no record.
+        """
+        listed = ids.tolist() if hasattr(ids, "tolist") else list(ids)
+        positions = self._positions
+        try:
+            return np.fromiter((positions[value] for value in listed), np.int64, len(listed))
+        except KeyError:
+            unknown = [value for value in listed if value not in positions]
+            raise InputError(self._unknown_ids(unknown, source)) from None
+
+    def _unknown_ids(self, unknown: list[Any], source: str) -> str:
+        example = unknown[0]
+        message = f"{source} names {len(unknown)} id(s) that no record of {self.name} has, such as {example!r}."
+        as_text = {str(value): value for value in self.ids[:100_000].tolist()}
+        if str(example) in as_text:
+            own = as_text[str(example)]
+            return f"{message} {self.name} has {own!r} ({type(own).__name__}): give both the same type."
+        return f"{message} Pass the table the pairs were made from, or name its id column with id=."
+
+    @classmethod
+    def from_frame(
+        cls,
+        frame: Any,
+        *,
+        name: str,
+        columns: Sequence[str] | Mapping[str, str] | None = None,
+        id: str | None = None,
+    ) -> Records:
+        """Render a frame.
+
+        Parameters
+        ----------
+        frame : pandas.DataFrame, polars.DataFrame, pyarrow.Table or any eager frame narwhals knows
+            The table, one record a row. It is not changed.
+        name : str
+            What messages call the table.
+        columns : sequence of str, or mapping of logical field name to column name, optional
+            The columns to compare. By default all but the id column, columns of row numbers, nested columns and
+            columns without a value.
+        id : str, optional
+            The id column. By default a column named ``id``, else the index of a pandas frame, else the row number.
+
+        Returns
+        -------
+        Records
+
+        Raises
+        ------
+        InputError
+            When the frame is no frame, has no rows, lacks a column, has ids that are null or not unique, or values
+            that are no text.
+        """
+        native = as_frame(frame, name)
+        if len(native) == 0:
+            raise InputError(f"{name} has no rows. Check how it was read or filtered.")
+        id_column = id if id is not None else ("id" if "id" in native.columns else None)
+        ids = _ids(native, id_column, name)
+        if columns is None:
+            fields = _default_columns(native, id_column)
+        elif isinstance(columns, Mapping):
+            fields = dict(columns)
+        elif isinstance(columns, str):
+            raise InputError(f"{name}: columns must be a list of column names; write [{columns!r}].")
+        else:
+            fields = {column: column for column in columns}
+        rendered: dict[str, np.ndarray] = {}
+        for field, column in fields.items():
+            _require(native, column, name)
+            try:
+                values = render(native[column], where=f"{name}: column {column!r}")
+            except InputError as error:
+                if columns is not None:
+                    raise
+                warnings.warn(f"{error} It is left out.", ErDistillWarning, stacklevel=3)
+                continue
+            if columns is None and not any(values):
+                continue
+            rendered[field] = values
+        if not any(any(values) for values in rendered.values()):
+            listed = ", ".join(repr(column) for column in fields.values()) or "none"
+            raise InputError(f"{name}: no column with a value to compare (looked at: {listed}). Name some with columns=.")
+        return cls(name, ids, tuple(rendered), tuple(rendered.values()))
+
+
+def as_frame(frame: Any, name: str) -> nw.DataFrame[Any]:
+    """Wrap an eager frame of any library, or say what was given instead.
+
+    Raises
+    ------
+    InputError
+        When `frame` is no frame, is lazy, or has two columns of one name.
+    """
+    if isinstance(frame, nw.DataFrame):
+        return frame
+    columns = getattr(frame, "columns", None)
+    if columns is not None and getattr(columns, "is_unique", True) is False:
+        twice = sorted({str(column) for column in columns[columns.duplicated()]})
+        raise InputError(f"{name} has more than one column named {twice[0]!r}. Rename or drop one.")
+    try:
+        return nw.from_native(frame, eager_only=True)
+    except (TypeError, ValueError, NotImplementedError) as error:
+        kind = f"{type(frame).__module__.split('.')[0]}.{type(frame).__qualname__}"
+        raise InputError(f"{name} is a {kind}, not a pandas, polars (eager) or pyarrow table. Convert it first.") from error
+
+
+def render(series: Any, *, where: str) -> np.ndarray:
+    """Render a column as text, the empty string for a missing value.
+
+    Parameters
+    ----------
+    series : Series of any library, narwhals Series, or sequence
+        The values.
+    where : str
+        The table and column, for messages.
+
+    Returns
+    -------
+    ndarray of str objects, shape (n,)
+
+    Raises
+    ------
+    InputError
+        When a value is nested (a list, a dict) or an object without one obvious text.
+    """
+    try:
+        values = nw.from_native(series, series_only=True).to_list()
+    except TypeError:
+        values = list(series)
+    kinds = {type(value) for value in values}
+    text = [_render_text(value) for value in values] if kinds <= {str} else [_render_value(v, where) for v in values]
+    if len(kinds) > 1:
+        _warn_if_mixed(values, where)
+    longest = max(map(len, text), default=0)
+    if longest > MAX_CELL_CHARS:
+        warnings.warn(
+            f"{where} has a value of {longest:,} characters; the first {MAX_CELL_CHARS:,} of each value are compared. "
+            "Cut or drop the column if that is not meant.",
+            ErDistillWarning,
+            stacklevel=4,
+        )
+        text = [value[:MAX_CELL_CHARS] for value in text]
+    rendered = np.empty(len(text), dtype=object)
+    rendered[:] = text
+    return rendered
+
+
+def _is_null_type(kind: type) -> bool:
+    return kind is type(None) or kind.__name__ in {"NAType", "NaTType"}
+
+
+def _warn_if_mixed(values: list[Any], where: str) -> None:
+    present = {type(v) for v in values if v is not None and not _is_null_type(type(v)) and v == v}
+    names = {"number" if issubclass(kind, (int, float, np.number)) else kind.__name__ for kind in present}
+    if len(names) > 1:
+        listed = " and ".join(sorted(names))
+        warnings.warn(f"{where} mixes {listed} values; each is compared as text.", ErDistillWarning, stacklevel=5)
+
+
+def _render_text(value: str) -> str:
+    if _CONTROL.search(value):
+        value = _CONTROL.sub(" ", value)
+    value = " ".join(value.split())
+    if value in _NULL_TEXTS:
+        return ""
+    if value.endswith("0") and _INTEGRAL_FLOAT.match(value):
+        return value[: value.index(".")]
+    return value
+
+
+def _render_value(value: Any, where: str) -> str:
+    if isinstance(value, str):
+        return _render_text(value)
+    if value is None or _is_null_type(type(value)):
+        return ""
+    if isinstance(value, (bool, np.bool_)):
+        return "true" if value else "false"
+    if isinstance(value, (int, np.integer)):
+        return str(int(value))
+    if isinstance(value, (float, np.floating)):
+        if math.isnan(value):
+            return ""
+        return str(int(value)) if value.is_integer() and abs(value) < _EXACT_FLOAT else str(value)
+    if isinstance(value, Decimal):
+        return "" if value.is_nan() else _render_text(f"{value:f}")
+    if isinstance(value, dt.datetime):
+        midnight = value.time() == dt.time(0)
+        return value.date().isoformat() if midnight else value.isoformat(sep=" ")
+    if isinstance(value, (dt.date, dt.time)):
+        return value.isoformat()
+    if isinstance(value, dt.timedelta):
+        return str(value)
+    if isinstance(value, np.datetime64):
+        return _render_value(value.astype("datetime64[us]").item(), where)
+    raise InputError(
+        f"{where} holds a {type(value).__name__} (such as {str(value)[:40]!r}), which has no one text. "
+        "Turn the column into text or numbers, or leave it out of the columns compared."
+    )
+
+
+def _require(frame: nw.DataFrame[Any], column: str, name: str) -> None:
+    if column not in frame.columns:
+        raise InputError(f"{name} has no column {column!r}. {did_you_mean(column, frame.columns)}")
+
+
+def _ids(frame: nw.DataFrame[Any], id_column: str | None, name: str) -> np.ndarray:
+    if id_column is not None:
+        _require(frame, id_column, name)
+        values, where = frame[id_column].to_list(), f"{name}: id column {id_column!r}"
+    else:
+        index = nw.maybe_get_index(frame)
+        values = list(range(len(frame))) if index is None else index.tolist()
+        where = f"{name}: the index"
+    return check_ids(values, where)
+
+
+def check_ids(values: Sequence[Any], where: str) -> np.ndarray:
+    """Return `values` as an array of record ids.
+
+    Raises
+    ------
+    InputError
+        When an id is missing, not hashable, or stands twice.
+    """
+    ids = np.empty(len(values), dtype=object)
+    ids[:] = values
+    seen: set[Any] = set()
+    for row, value in enumerate(values):
+        if value is None or _is_null_type(type(value)) or value != value:
+            raise InputError(f"{where} has no value in row {row}. Fill it, or name another column with id=.")
+        try:
+            if value in seen:
+                raise InputError(
+                    f"{where} has {value!r} more than once (again in row {row}). "
+                    "Ids must be unique: drop the repeats, reset the index, or name another column with id=."
+                )
+            seen.add(value)
+        except TypeError as error:
+            raise InputError(f"{where} holds a {type(value).__name__} in row {row}, which cannot be an id.") from error
+    kinds = {type(value) for value in values}
+    if len(kinds) == 1 and kinds <= {int, str}:
+        return np.asarray(values) if kinds == {int} and all(-(2**63) <= v < 2**63 for v in values) else ids
+    return ids
+
+
+def _default_columns(frame: nw.DataFrame[Any], id_column: str | None) -> dict[str, str]:
+    chosen = {}
+    for column in frame.columns:
+        if column == id_column:
+            continue
+        series = frame[column]
+        if series.dtype.is_nested() or _counts_rows(series):
+            continue
+        chosen[column] = column
+    return chosen
+
+
+def _counts_rows(series: nw.Series[Any]) -> bool:
+    """Whether a column is 0, 1, 2, ... or 1, 2, 3, ...: row numbers say nothing about what a record means."""
+    if not series.dtype.is_integer() or len(series) < 3 or series.null_count():
+        return False
+    values = series.to_numpy()
+    return bool(values[0] in (0, 1) and (np.diff(values) == 1).all())
