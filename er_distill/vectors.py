@@ -1,0 +1,196 @@
+"""Each record once, as sparse sets of words and character trigrams with corpus weights.
+
+Blocking and the lexical tier read the same vectors. Words and trigrams are sets (a repeat counts once); their weight is
+the smoothed inverse document frequency over both tables (Sparck Jones 1972, as in scikit-learn's ``smooth_idf``).
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import sparse
+
+from er_distill.records import Records
+
+GRAM_COLUMNS = 1 << 20
+"""Trigrams are hashed into this many columns."""
+
+MAX_GRAM_CHARS = 300
+"""Characters of one value whose trigrams count: a long description would drown the name."""
+
+_ROWS_AT_ONCE = 20_000
+_NOT_WORD = re.compile(r"[\W_]+")
+_SPLIT_CODE = re.compile(r"[^\W_]+(?:[-/.][^\W_]+)+")
+_DIGIT = re.compile(r"\d")
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """What both tables share.
+
+    Attributes
+    ----------
+    word_idf : ndarray of float32, shape (words,)
+    word_has_digit : ndarray of bool, shape (words,)
+    gram_idf : ndarray of float32, shape (GRAM_COLUMNS,)
+    aligned : tuple of str
+        Fields both tables have.
+    field_weight : ndarray of float32, shape (aligned fields,)
+        How much a field tells records apart: the mean information of its values over that of a unique value, in [0, 1].
+    """
+
+    word_idf: np.ndarray
+    word_has_digit: np.ndarray
+    gram_idf: np.ndarray
+    aligned: tuple[str, ...]
+    field_weight: np.ndarray
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """One table's records.
+
+    Attributes
+    ----------
+    words : csr_array of int8, shape (n, words)
+    grams : csr_array of int8, shape (n, GRAM_COLUMNS)
+        Trigrams of all fields.
+    values : tuple of ndarray of str objects, each of shape (n,)
+        Normalised values of the aligned fields.
+    information : ndarray of float32, shape (aligned fields, n)
+        ``-log`` of the share of records that have the value, over that of a unique value; 0 for a missing one.
+    """
+
+    words: sparse.csr_array
+    grams: sparse.csr_array
+    values: tuple[np.ndarray, ...]
+    information: np.ndarray
+
+    def __len__(self) -> int:
+        return int(self.words.shape[0])
+
+
+def normalise(text: str) -> str:
+    """Lower case, without accents and punctuation, words parted by one space."""
+    text = text.lower()
+    if not text.isascii():
+        text = "".join(char for char in unicodedata.normalize("NFKD", text) if not unicodedata.combining(char))
+    return _NOT_WORD.sub(" ", text).strip()
+
+
+def vectorise(left: Records, right: Records | None = None) -> tuple[Vocabulary, Vectors, Vectors]:
+    """Turn records into vectors with a shared vocabulary.
+
+    Parameters
+    ----------
+    left : Records
+    right : Records or None
+        None when there is one table (dedup); then both vectors returned are the same object.
+
+    Returns
+    -------
+    vocabulary : Vocabulary
+    left, right : Vectors
+    """
+    tables = [left] if right is None else [left, right]
+    total = sum(map(len, tables))
+    aligned = tuple(field for field in left.fields if all(field in table.fields for table in tables))
+    word_ids: dict[str, int] = {}
+    words, grams, values = [], [], []
+    for table in tables:
+        clean = [np.array([normalise(value) for value in column], dtype=object) for column in table.values]
+        values.append([clean[table.fields.index(field)] for field in aligned])
+        words.append(_word_rows(table, clean, word_ids))
+        grams.append(_gram_matrix(clean, len(table)))
+    word_matrices = [_binary(rows, len(word_ids)) for rows in words]
+    information, field_weight = _information(values, total)
+    vocabulary = Vocabulary(
+        word_idf=_idf(word_matrices, total),
+        word_has_digit=np.fromiter((bool(_DIGIT.search(word)) for word in word_ids), bool, len(word_ids)),
+        gram_idf=_idf(grams, total),
+        aligned=aligned,
+        field_weight=field_weight,
+    )
+    vectors = [
+        Vectors(w, g, tuple(v), i) for w, g, v, i in zip(word_matrices, grams, values, information, strict=True)
+    ]
+    return vocabulary, vectors[0], vectors[-1]
+
+
+def _idf(matrices: Sequence[sparse.csr_array], total: int) -> np.ndarray:
+    frequency = np.zeros(matrices[0].shape[1], dtype=np.int64)
+    for matrix in matrices:
+        frequency += np.bincount(matrix.indices, minlength=len(frequency))
+    return (np.log((1 + total) / (1 + frequency)) + 1).astype(np.float32)
+
+
+def _word_rows(table: Records, clean: list[np.ndarray], word_ids: dict[str, int]) -> Iterator[list[int]]:
+    """The sorted word ids of each record; new words are numbered in `word_ids`."""
+    rows = []
+    for raw, parts in zip(table.texts, zip(*clean, strict=True), strict=True):
+        tokens = " ".join(parts).split()
+        # A model number is written ps-lx350h and pslx350h: the joined form makes the two meet.
+        if "-" in raw or "/" in raw or "." in raw:
+            joined = (re.sub(r"[-/.]", "", code) for code in _SPLIT_CODE.findall(raw.lower()))
+            tokens.extend(code for code in joined if _DIGIT.search(code))
+        rows.append(sorted({word_ids.setdefault(token, len(word_ids)) for token in tokens}))
+    return iter(rows)
+
+
+def _binary(rows: Iterator[list[int]], columns: int) -> sparse.csr_array:
+    listed = list(rows)
+    indptr = np.zeros(len(listed) + 1, dtype=np.int64)
+    np.cumsum([len(row) for row in listed], out=indptr[1:])
+    indices = np.fromiter((column for row in listed for column in row), np.int32, indptr[-1])
+    return _csr(indices, indptr, len(listed), columns)
+
+
+def _csr(indices: np.ndarray, indptr: np.ndarray, rows: int, columns: int) -> sparse.csr_array:
+    if indptr[-1] < 2**31:
+        indptr = indptr.astype(np.int32)
+    matrix = sparse.csr_array((np.ones(len(indices), dtype=np.int8), indices, indptr), shape=(rows, max(columns, 1)))
+    matrix.has_sorted_indices = matrix.has_canonical_format = True
+    return matrix
+
+
+def _gram_matrix(clean: list[np.ndarray], n_rows: int) -> sparse.csr_array:
+    indices, counts = [], []
+    for begin in range(0, n_rows, _ROWS_AT_ONCE):
+        block = [column[begin : begin + _ROWS_AT_ONCE] for column in clean]
+        # Between words stands a space, so a trigram whose middle is a space would join two words: it is left out.
+        texts = [" " + " ".join(value[:MAX_GRAM_CHARS] for value in row if value) + " " for row in zip(*block, strict=True)]
+        chars = np.frombuffer("".join(texts).encode("utf-32-le"), dtype=np.uint32).astype(np.uint64)
+        row = np.repeat(np.arange(len(texts), dtype=np.uint64), [len(text) for text in texts])
+        inside = (row[:-2] == row[2:]) & (chars[1:-1] != ord(" "))
+        packed = (chars[:-2] << np.uint64(42)) | (chars[1:-1] << np.uint64(21)) | chars[2:]
+        hashed = (packed[inside] * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(44)
+        keys = np.unique((row[:-2][inside] << np.uint64(20)) | hashed)
+        indices.append((keys & np.uint64(GRAM_COLUMNS - 1)).astype(np.int32))
+        counts.append(np.bincount((keys >> np.uint64(20)).astype(np.int64), minlength=len(texts)))
+    indptr = np.zeros(n_rows + 1, dtype=np.int64)
+    np.cumsum(np.concatenate(counts), out=indptr[1:])
+    return _csr(np.concatenate(indices), indptr, n_rows, GRAM_COLUMNS)
+
+
+def _information(values: list[list[np.ndarray]], total: int) -> tuple[list[np.ndarray], np.ndarray]:
+    n_fields = len(values[0])
+    information = [np.zeros((n_fields, len(table[0]) if table else 0), dtype=np.float32) for table in values]
+    weight = np.zeros(n_fields, dtype=np.float32)
+    most = np.log(max(total, 2))
+    for field in range(n_fields):
+        counts = Counter(value for table in values for value in table[field].tolist())
+        counts.pop("", None)
+        present = sum(counts.values())
+        if not present:
+            continue
+        bits = {value: (np.log(total) - np.log(count)) / most for value, count in counts.items()}
+        bits[""] = 0.0
+        weight[field] = sum(bits[value] * count for value, count in counts.items()) / present
+        for table, out in zip(values, information, strict=True):
+            out[field] = np.fromiter((bits[value] for value in table[field].tolist()), np.float32, out.shape[1])
+    return information, weight
