@@ -8,14 +8,13 @@ pass 1 keeps the best and the second-best of a few similarities for each record,
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 from rapidfuzz import process
 from rapidfuzz.distance import Indel
 from scipy import sparse
 
-from er_distill.vectors import Vectors, Vocabulary
+from er_distill.vectors import Corpus
 
 VERSION = 1
 """Part of a student's manifest: a student is only as good as the features it was fitted on."""
@@ -70,21 +69,18 @@ _CONTEXT_COLUMNS = [SIMILARITIES.index(name) for name in CONTEXT_OF]
 _TIE = 1e-6
 
 
-@dataclass(frozen=True)
 class Similarity:
-    """Compares records of two tables.
+    """Compares records of a corpus.
 
-    Attributes
+    Parameters
     ----------
-    vocabulary : Vocabulary
-    left, right : Vectors
-    one_table : bool
+    corpus : Corpus
+        The two tables' vectors.
     """
 
-    vocabulary: Vocabulary
-    left: Vectors
-    right: Vectors
-    one_table: bool
+    def __init__(self, corpus: Corpus) -> None:
+        self.vocabulary, self.left, self.right = corpus.vocabulary, corpus.left, corpus.right
+        self.one_table = corpus.one_table
 
     def __call__(self, i: np.ndarray, j: np.ndarray) -> np.ndarray:
         """Return the similarities of the pairs ``(i, j)``.

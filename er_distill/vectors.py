@@ -75,6 +75,20 @@ class Vectors:
         return int(self.words.shape[0])
 
 
+@dataclass(frozen=True)
+class Corpus:
+    """Both tables' vectors and what they share; `left` and `right` are one object when there is one table."""
+
+    vocabulary: Vocabulary
+    left: Vectors
+    right: Vectors
+
+    @property
+    def one_table(self) -> bool:
+        """Whether this is the corpus of one table (dedup)."""
+        return self.left is self.right
+
+
 def normalise(text: str) -> str:
     """Lower case, without accents and punctuation, words parted by one space."""
     text = text.lower()
@@ -83,19 +97,18 @@ def normalise(text: str) -> str:
     return _NOT_WORD.sub(" ", text).strip()
 
 
-def vectorise(left: Records, right: Records | None = None) -> tuple[Vocabulary, Vectors, Vectors]:
+def vectorise(left: Records, right: Records | None = None) -> Corpus:
     """Turn records into vectors with a shared vocabulary.
 
     Parameters
     ----------
     left : Records
     right : Records or None
-        None when there is one table (dedup); then both vectors returned are the same object.
+        None when there is one table (dedup).
 
     Returns
     -------
-    vocabulary : Vocabulary
-    left, right : Vectors
+    Corpus
     """
     tables = [left] if right is None else [left, right]
     total = sum(map(len, tables))
@@ -119,7 +132,7 @@ def vectorise(left: Records, right: Records | None = None) -> tuple[Vocabulary, 
     vectors = [
         Vectors(w, g, tuple(v), i) for w, g, v, i in zip(word_matrices, grams, values, information, strict=True)
     ]
-    return vocabulary, vectors[0], vectors[-1]
+    return Corpus(vocabulary, vectors[0], vectors[-1])
 
 
 def _idf(matrices: Sequence[sparse.csr_array], total: int) -> np.ndarray:
