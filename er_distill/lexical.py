@@ -7,13 +7,14 @@ pass 1 keeps the best and the second-best of a few similarities for each record,
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from rapidfuzz import process
 from rapidfuzz.distance import Indel
 from scipy import sparse
 
+from er_distill.pairs import Pairs
 from er_distill.vectors import Corpus
 
 VERSION = 1
@@ -174,6 +175,43 @@ class Similarity:
             if len(here):
                 key_words[here] = _word_overlap(self.left.values[field][i[here]], self.right.values[field][j[here]])
         put("key_field_words", key_words)
+
+
+def features(
+    corpus: Corpus, pairs: Pairs, *, context: bool = True, chunk_size: int
+) -> Iterator[tuple[slice, np.ndarray]]:
+    """Yield the features of the pairs, a chunk at a time.
+
+    Parameters
+    ----------
+    corpus : Corpus
+    pairs : Pairs
+        Each pair once (:meth:`er_distill.pairs.Pairs.unique`).
+    context : bool
+        Without context, its features are NaN.
+    chunk_size : int
+        Pairs a chunk.
+
+    Yields
+    ------
+    rows : slice
+        The pairs of this chunk.
+    features : ndarray of float32, shape (rows, len(FEATURES))
+    """
+    similarity = Similarity(corpus)
+    chunks = [slice(begin, begin + chunk_size) for begin in range(0, len(pairs), chunk_size)]
+    lists = ListContext(pairs.n_left, pairs.n_right, pairs.one_table) if context else None
+    kept = None
+    if lists is not None:
+        for rows in chunks:
+            kept = similarity(pairs.left[rows], pairs.right[rows])
+            lists.add(pairs.left[rows], pairs.right[rows], kept)
+    for rows in chunks:
+        i, j = pairs.left[rows], pairs.right[rows]
+        # Similarities are made again rather than kept: memory is bounded by the chunk. A single chunk is still at hand.
+        values = kept if kept is not None and len(chunks) == 1 else similarity(i, j)
+        around = np.full((len(i), len(CONTEXT)), np.nan, np.float32) if lists is None else lists.of(i, j, values)
+        yield rows, np.hstack([values, around])
 
 
 def value_similarity(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -1,0 +1,227 @@
+"""`Student`: loads a student folder and scores candidate pairs."""
+
+from __future__ import annotations
+
+import sys
+import unicodedata
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from tokenizers import Tokenizer
+from tqdm import tqdm
+
+from er_distill import artefact, lexical
+from er_distill.artefact import Line, Manifest, Variant
+from er_distill.errors import ErDistillWarning, StudentError
+from er_distill.pairs import Pairs
+from er_distill.records import Records
+from er_distill.session import Session, encoder_logits
+from er_distill.tokens import PairEncoder, TokenTable
+from er_distill.vectors import Corpus, vectorise
+
+CHUNK_SIZE = 100_000
+"""Pairs held in memory at a time."""
+
+_BATCH = 64
+_LATIN_SAMPLE = 1_000
+_LATIN_END = 0x24F
+
+
+class Student:
+    """A distilled matcher.
+
+    Two tiers: trees on text similarities and list context look at every pair; the encoder (a cross-encoder) looks at
+    the pairs that these leave uncertain. One calibrated probability comes out.
+
+    Use :meth:`load`.
+
+    Attributes
+    ----------
+    manifest : Manifest
+        What the folder says of itself.
+    variant : Variant
+        The variant in use.
+    """
+
+    def __init__(self, folder: Path, manifest: Manifest, variant: str | None, device: str, threads: int | None) -> None:
+        self.folder = folder
+        self.manifest = manifest
+        self.variant: Variant = manifest.variant(variant)
+        self._trees = Session(folder / manifest.trees, device="cpu", threads=threads)
+        self._encoder = Session(folder / self.variant.encoder, device=device, threads=threads)
+        try:
+            tokenizer = Tokenizer.from_file(str(folder / manifest.tokenizer))
+        except Exception as error:  # the tokenizers library raises nothing narrower
+            raise StudentError(f"{folder / manifest.tokenizer} cannot be read ({error}). Get the student anew.") from error
+        self._pair_encoder = PairEncoder(tokenizer, manifest.max_length)
+
+    @classmethod
+    def load(
+        cls,
+        source: str | Path | Student = "default",
+        *,
+        variant: str | None = None,
+        device: str = "auto",
+        threads: int | None = None,
+    ) -> Student:
+        """Load a student.
+
+        Parameters
+        ----------
+        source : str, Path or Student
+            The name of a bundled student, a student folder, or a loaded student (returned as it is).
+        variant : str, optional
+            Which of the student's variants to run; by default the one its manifest names.
+        device : str
+            ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:N"``. ``"auto"`` takes a GPU when one really works.
+        threads : int, optional
+            Default: the cores this process may use.
+
+        Returns
+        -------
+        Student
+
+        Raises
+        ------
+        StudentError
+            When the folder is missing, incomplete, altered or of another version.
+        DeviceError
+            When an explicit device cannot be had.
+        MissingExtraError
+            When onnxruntime is not installed.
+        """
+        if isinstance(source, Student):
+            return source
+        folder = artefact.locate(source)
+        manifest = artefact.read(folder)
+        if manifest.serialisation != artefact.SERIALISATION:
+            raise StudentError(
+                f"{folder} was trained on record texts of version {manifest.serialisation}; this er_distill makes version "
+                f"{artefact.SERIALISATION}. Distil it again, or use the er_distill it was made with ({manifest.er_distill})."
+            )
+        if manifest.lexical != lexical.VERSION or manifest.features != lexical.FEATURES:
+            raise StudentError(
+                f"{folder} was fitted on lexical features of version {manifest.lexical}; this er_distill makes version "
+                f"{lexical.VERSION}. Distil it again, or use the er_distill it was made with ({manifest.er_distill})."
+            )
+        student = cls(folder, manifest, variant, device, threads)
+        _ = student.device  # a device that cannot be had is found out here, not after blocking
+        return student
+
+    @property
+    def threshold(self) -> float:
+        """Probability from which a pair counts as a match."""
+        return self.variant.threshold
+
+    @property
+    def device(self) -> str:
+        """The device the encoder really runs on."""
+        return self._encoder.device
+
+    def __repr__(self) -> str:
+        return f"Student({self.manifest.name!r}, device={self.device!r}, threshold={self.threshold:g})"
+
+    def score(
+        self,
+        left: Records,
+        right: Records | None,
+        pairs: Pairs,
+        *,
+        context: bool = True,
+        corpus: Corpus | None = None,
+        chunk_size: int = CHUNK_SIZE,
+        progress: bool = False,
+    ) -> np.ndarray:
+        """Return the probability that each pair is a match.
+
+        Parameters
+        ----------
+        left : Records
+        right : Records or None
+            None when both sides are one table (dedup).
+        pairs : Pairs
+            Candidate pairs, in any order.
+        context : bool
+            Whether a pair is judged beside the other candidate pairs of its records. With False each is judged alone.
+        corpus : Corpus, optional
+            The tables' vectors, when blocking has made them already.
+        chunk_size : int
+            Pairs held in memory at a time; it never changes a score.
+        progress : bool
+            Whether to show a bar on stderr.
+
+        Returns
+        -------
+        ndarray of float64, shape (len(pairs),)
+            In the order of `pairs`. It does not depend on that order, nor on batches, chunks or threads.
+        """
+        pairs.checked("pairs")
+        _warn_if_not_latin(left, right)
+        unique, inverse = pairs.unique()
+        logits = self._logits(left, right, unique, context, corpus, chunk_size, progress)
+        probabilities = np.empty(len(unique))
+        for rows, lexical_logit, encoder_logit in logits:
+            probabilities[rows] = _probability(self.variant, lexical_logit, encoder_logit)
+        return probabilities if inverse is None else probabilities[inverse]
+
+    def _logits(
+        self,
+        left: Records,
+        right: Records | None,
+        pairs: Pairs,
+        context: bool,
+        corpus: Corpus | None,
+        chunk_size: int,
+        progress: bool,
+    ) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
+        """Yield each chunk's rows, lexical logits and encoder logits (NaN where the encoder did not look)."""
+        corpus = vectorise(left, right) if corpus is None else corpus
+        left_tokens = self._pair_encoder.table(left.texts)
+        right_tokens = left_tokens if right is None else self._pair_encoder.table(right.texts)
+        with tqdm(total=len(pairs), desc="scoring", unit="pair", unit_scale=True, disable=not progress, file=sys.stderr) as bar:
+            for rows, features in lexical.features(corpus, pairs, context=context, chunk_size=chunk_size):
+                lexical_logit = self._trees.run({"features": features}).astype(np.float64)
+                settled = sigmoid(lexical_logit, 0.0, self.variant.settled)
+                low, high = self.variant.band
+                uncertain = np.flatnonzero((settled >= low) & (settled <= high))
+                bar.update(len(settled) - len(uncertain))
+                encoder_logit = np.full(len(settled), np.nan)
+                encoder_logit[uncertain] = self._encode(left_tokens, right_tokens, pairs.take(rows).take(uncertain), bar)
+                yield rows, lexical_logit, encoder_logit
+
+    def _encode(self, left: TokenTable, right: TokenTable, pairs: Pairs, bar: tqdm) -> np.ndarray:
+        if len(pairs) == 0:
+            return np.empty(0)
+        batches = self._pair_encoder.batches(left, right, pairs, _BATCH)
+        return encoder_logits(
+            self._encoder, batches, len(pairs), one_by_one=self.variant.one_by_one, progress=bar.update
+        ).astype(np.float64)
+
+
+def sigmoid(lexical_logit: np.ndarray, encoder_logit: np.ndarray | float, line: Line) -> np.ndarray:
+    """The probability a :class:`~er_distill.artefact.Line` gives."""
+    z = line.lexical * lexical_logit + line.encoder * encoder_logit + line.bias
+    return 0.5 * (1 + np.tanh(0.5 * z))  # the logistic function, without overflow
+
+
+def _probability(variant: Variant, lexical_logit: np.ndarray, encoder_logit: np.ndarray) -> np.ndarray:
+    return np.where(
+        np.isnan(encoder_logit),
+        sigmoid(lexical_logit, 0.0, variant.settled),
+        sigmoid(lexical_logit, np.nan_to_num(encoder_logit), variant.fused),
+    )
+
+
+def _warn_if_not_latin(left: Records, right: Records | None) -> None:
+    for table in (left,) if right is None else (left, right):
+        letters = [char for text in table.texts[:_LATIN_SAMPLE] for char in text[:200] if char.isalpha()]
+        other = sum(ord(char) > _LATIN_END and "LATIN" not in unicodedata.name(char, "") for char in letters)
+        if other > len(letters) / 2:
+            warnings.warn(
+                f"{table.name} is mostly in a non-Latin script. The student's encoder was trained on English: "
+                "check a sample of the matches, or distil a student on your own data from a multilingual base.",
+                ErDistillWarning,
+                stacklevel=4,
+            )
