@@ -248,7 +248,7 @@ def _pair_keys(
 
 
 def _codes(*lists: Ids) -> list[npt.NDArray[np.int64]]:
-    """Number the ids of several lists together: equal ids have equal codes, and codes follow the order of the ids."""
+    """Codes of the ids of several lists: equal for equal ids, and in an order that depends on the ids alone."""
     arrays = [np.asarray(ids) if hasattr(ids, "__array__") else np.fromiter(ids, dtype=object) for ids in lists]
     ends = np.cumsum([len(array) for array in arrays])[:-1]
     if len({array.dtype.kind for array in arrays}) == 1 and arrays[0].dtype.kind in "iuU":

@@ -29,7 +29,8 @@ def columns(pairs: Pairs) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def chosen(pairs: Pairs, mask: np.ndarray) -> set[tuple[int, int, float]]:
-    assert mask.dtype == np.bool_ and mask.shape == (len(pairs),)
+    assert mask.dtype == np.bool_
+    assert mask.shape == (len(pairs),)
     return {pair for pair, taken in zip(pairs, mask, strict=True) if taken}
 
 
