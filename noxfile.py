@@ -45,7 +45,8 @@ def core(session: nox.Session) -> None:
     """The core alone, at its newest, beside pandas 3: no torch, no recordlinkage, no polars."""
     session.install("--editable", ".[cpu,test]", "pandas>=3")
     _installed(session, "pandas>=3", "!polars", "!recordlinkage", "!scikit-learn", "!torch", "!transformers")
-    session.run("python", "-m", "pytest", *session.posargs, env=TEST_ENV)
+    # Docstring examples are collected from every module, and those that need an extra cannot be imported here.
+    session.run("python", "-m", "pytest", "--doctest-ignore-import-errors", *session.posargs, env=TEST_ENV)
 
 
 @nox.session
