@@ -126,6 +126,12 @@ def test_the_order_of_the_pairs_changes_no_match(pairs: Pairs, at: float, random
         assert first == second
 
 
+@pytest.mark.parametrize("method", ["greedy", "optimal"])
+def test_a_repeated_pair_counts_once_with_its_higher_score(method: Any) -> None:
+    mask = one_to_one([0, 0, 0, 1], [0, 0, 1, 1], [0.5, 0.6, 0.9, 0.5], method=method)
+    assert mask.tolist() == ([False, False, True, False] if method == "greedy" else [False, True, False, True])
+
+
 MATCH_PAIRS = ([0, 0, 1, 1, 2], [0, 1, 0, 1, 2], [0.9, 0.8, 0.7, 0.1, 0.2])
 
 
