@@ -1,0 +1,195 @@
+"""A run's HTML report: one file without scripts or anything from elsewhere.
+
+It shows what was found, how sure the student was, what blocking cut, examples to look at, and what is needed to repeat
+the run. Everything that comes from the tables is escaped.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable, Mapping
+from html import escape
+from importlib.resources import files
+from string import Template
+
+import numpy as np
+
+from er_distill.curves import precision_recall_curve
+from er_distill.report.charts import histogram, lines
+from er_distill.report.examples import conflicts, examples
+from er_distill.report.run import Run
+
+_BINS = 20
+
+
+def render(run: Run, settings: Mapping[str, str], *, band: tuple[float, float] = (0.3, 0.8)) -> str:
+    """Write the report of a run.
+
+    Parameters
+    ----------
+    run : Run
+        What was compared and found.
+    settings : mapping of str to str
+        What is needed to repeat the run, shown as it stands.
+    band : (float, float)
+        Lowest and highest score of the pairs called uncertain.
+
+    Returns
+    -------
+    str
+        A whole HTML page.
+    """
+    sections = [
+        _header(run, settings),
+        _tiles(run),
+        _scores(run),
+        _blocking(run),
+        *examples(run, band),
+        conflicts(run),
+        _settings(settings),
+    ]
+    page = Template(files("er_distill.report").joinpath("page.html").read_text(encoding="utf-8"))
+    return page.substitute(title=escape(f"{run.title} - er_distill"), body="\n".join(filter(None, sections)))
+
+
+def _header(run: Run, settings: Mapping[str, str]) -> str:
+    now = dt.datetime.now().astimezone().strftime("%d %B %Y, %H:%M")
+    kind = "Deduplication" if run.right is None else "Linkage"
+    return (
+        f'<header><p class="eyebrow">{kind} report</p><h1>{escape(run.title)}</h1>'
+        f"<p>{now} &middot; student {escape(settings.get('student', ''))} &middot; {escape(run.device)}</p></header>"
+    )
+
+
+def _tiles(run: Run) -> str:
+    if run.right is None:
+        records = [("records", f"{len(run.left):,}")]
+        found = [("entities", f"{run.n_entities:,}"), ("duplicates found", f"{len(run.left) - run.n_entities:,}")]
+    else:
+        records = [("left records", f"{len(run.left):,}"), ("right records", f"{len(run.right):,}")]
+        found = [("matches", f"{run.matched.sum():,}")]
+    found += [(name, f"{value:.3f}") for name, value in run.quality.items()]
+    cost = [
+        ("candidate pairs", f"{len(run.pairs):,}"),
+        ("pairs a second", f"{run.pairs_per_second:,.0f}"),
+        ("seconds in all", f"{run.seconds:,.1f}"),
+    ]
+    return _tile_row("found", found) + _tile_row("cost", [*records, *cost])
+
+
+def _tile_row(name: str, tiles: Iterable[tuple[str, str]]) -> str:
+    cells = "".join(f"<div><dt>{escape(label)}</dt><dd>{value}</dd></div>" for label, value in tiles)
+    return f'<dl class="tiles {name}">{cells}</dl>'
+
+
+def _scores(run: Run) -> str:
+    shown = run.labels if run.labels is not None else run.matched
+    names = ("true matches", "other candidates") if run.labels is not None else ("matches", "other candidates")
+    edges = np.linspace(0.0, 1.0, _BINS + 1)
+    counts = {
+        "match": np.histogram(run.scores[shown], edges)[0],
+        "other": np.histogram(run.scores[~shown], edges)[0],
+    }
+    chart = histogram(
+        "Candidate pairs by score",
+        f"{shown.sum():,} {names[0]} and {(~shown).sum():,} {names[1]}, on a logarithmic scale",
+        counts,
+        threshold=run.threshold,
+        label="score (probability of a match)",
+    )
+    keys = f'<span class="key match">{names[0]}</span><span class="key other">{names[1]}</span>'
+    rows = [
+        (f"{edges[i]:.2f} to {edges[i + 1]:.2f}", f"{counts['match'][i]:,}", f"{counts['other'][i]:,}")
+        for i in range(_BINS)
+    ]
+    figures = [_figure("Scores", chart, keys + "logarithmic scale", ("score", *names), rows), _curve(run)]
+    return (
+        "<section><h2>How sure the student is</h2><p>Scores are probabilities. Many pairs at both ends and few between "
+        f'mean clear decisions.</p><div class="charts">{"".join(figures)}</div></section>'
+    )
+
+
+def _curve(run: Run) -> str:
+    if run.labels is None or run.truth is None or not run.labels[run.kept].any():
+        return ""
+    curve = precision_recall_curve(run.labels[run.kept], run.scores[run.kept])
+    reachable = run.labels[run.kept].sum() / len(run.truth)
+    grid = np.linspace(0.0, 1.0, 101)
+    at = np.searchsorted(-curve.thresholds, -grid, side="right") - 1
+    precision = np.where(at >= 0, curve.precision[at], np.nan)
+    recall = np.where(at >= 0, curve.recall[at] * reachable, 0.0)
+    f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-12)
+    series = {"precision": precision, "recall": recall, "f1": f1}
+    best = len(grid) - 1 - int(np.nanargmax(f1[::-1]))  # of equal ones the highest threshold
+    chart = lines(
+        "Precision, recall and F1 by threshold",
+        f"F1 is highest, {f1[best]:.3f}, at threshold {grid[best]:.2f}",
+        grid,
+        series,
+        threshold=run.threshold,
+        label="threshold",
+    )
+    keys = "".join(f'<span class="key {name}">{text}</span>' for name, text in _CURVES.items())
+    rows = [
+        (f"{grid[i]:.2f}", *("-" if np.isnan(values[i]) else f"{values[i]:.3f}" for values in series.values()))
+        for i in range(5, 100, 5)
+    ]
+    caption = f"{keys}highest F1 {f1[best]:.3f} at {grid[best]:.2f}"
+    return _figure("Threshold", chart, caption, ("threshold", *_CURVES.values()), rows)
+
+
+_CURVES = {"precision": "precision", "recall": "recall", "f1": "F1"}
+
+
+def _figure(heading: str, chart: str, caption: str, columns: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    return (
+        f'<figure class="card"><h3>{heading}</h3>{chart}<figcaption>{caption}</figcaption>'
+        f"<details><summary>The numbers</summary>{_table(columns, rows)}</details></figure>"
+    )
+
+
+def _table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """A table whose first column is text and whose others are numbers; every cell is escaped."""
+    head = "".join(f'<th scope="col"{_number(i)}>{escape(name)}</th>' for i, name in enumerate(columns))
+    body = "".join(
+        "<tr>" + "".join(f"<td{_number(i)}>{escape(cell)}</td>" for i, cell in enumerate(row)) + "</tr>" for row in rows
+    )
+    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def _number(column: int) -> str:
+    return ' class="number"' if column else ""
+
+
+def _blocking(run: Run) -> str:
+    report = run.blocking
+    if report is None:
+        return ""
+    rows = [("possible pairs", f"{report.possible:,}"), ("candidate pairs", f"{report.pairs:,}")]
+    rows.append(("cut (reduction)", f"{report.reduction:.4%}"))
+    if run.truth is not None and run.labels is not None and len(run.truth):
+        found = int(run.labels.sum())
+        rows.append(("true matches among the candidates (completeness)", f"{found / len(run.truth):.2%}"))
+        rows.append(("true matches lost", f"{len(run.truth) - found:,}"))
+    if run.right is None:
+        rows.append(("records without a candidate", f"{report.left_without:,}"))
+    else:
+        rows.append(("left records without a candidate", f"{report.left_without:,}"))
+        rows.append(("right records without a candidate", f"{report.right_without:,}"))
+    rows += [(f"found by rule: {rule}", f"{pairs:,}") for rule, pairs in report.rules]
+    return (
+        "<section><h2>Blocking</h2><p>Which pairs were looked at. A match that blocking cuts cannot be found later.</p>"
+        f'<div class="card">{_facts(rows)}</div></section>'
+    )
+
+
+def _settings(settings: Mapping[str, str]) -> str:
+    return (
+        "<section><h2>Settings</h2><p>What is needed to repeat this run.</p>"
+        f'<div class="card">{_facts(settings.items())}</div></section>'
+    )
+
+
+def _facts(rows: Iterable[tuple[str, str]]) -> str:
+    body = "".join(f'<tr><th scope="row">{escape(name)}</th><td>{escape(value)}</td></tr>' for name, value in rows)
+    return f'<table class="facts"><tbody>{body}</tbody></table>'
