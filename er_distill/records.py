@@ -108,6 +108,7 @@ class Records:
         name: str,
         columns: Sequence[str] | Mapping[str, str] | None = None,
         id: str | None = None,
+        index: Sequence[Any] | None = None,
     ) -> Records:
         """Render a frame.
 
@@ -122,6 +123,8 @@ class Records:
             columns without a value.
         id : str, optional
             The id column. By default a column named ``id``, else the index of a pandas frame, else the row number.
+        index : sequence, optional
+            The record ids themselves, for callers whose ids are the index even where a column is named ``id``.
 
         Returns
         -------
@@ -130,14 +133,14 @@ class Records:
         Raises
         ------
         InputError
-            When the frame is no frame, has no rows, lacks a column, has ids that are null or not unique, or values
-            that are no text.
+            When the frame is no frame, has no rows, lacks a column, has ids that are null or not unique, values that
+            are no text, or when the id column is among those to compare.
         """
         native = as_frame(frame, name)
         if len(native) == 0:
             raise InputError(f"{name} has no rows. Check how it was read or filtered.")
-        id_column = id if id is not None else ("id" if "id" in native.columns else None)
-        ids = _ids(native, id_column, name)
+        id_column = id_column_of(native, id, name) if index is None else None
+        ids = _ids(native, id_column, name) if index is None else check_ids(list(index), f"{name}: the index")
         if columns is None:
             fields = _default_columns(native, id_column)
         elif isinstance(columns, Mapping):
@@ -148,7 +151,12 @@ class Records:
             fields = {column: column for column in columns}
         rendered: dict[str, np.ndarray] = {}
         for field, column in fields.items():
-            _require(native, column, name)
+            require(native, column, name)
+            if column == id_column:
+                raise InputError(
+                    f"{name}: column {column!r} holds the record ids, which are never compared. "
+                    "Leave it out, or name another id column with id=."
+                )
             try:
                 values = render(native[column], where=f"{name}: column {column!r}")
             except InputError as error:
@@ -161,7 +169,9 @@ class Records:
             rendered[field] = values
         if not any(any(values) for values in rendered.values()):
             listed = ", ".join(repr(column) for column in fields.values()) or "none"
-            raise InputError(f"{name}: no column with a value to compare (looked at: {listed}). Name some with columns=.")
+            raise InputError(
+                f"{name}: no column with a value to compare (looked at: {listed}). Name some with columns=."
+            )
         return cls(name, ids, tuple(rendered), tuple(rendered.values()))
 
 
@@ -183,7 +193,9 @@ def as_frame(frame: Any, name: str) -> nw.DataFrame[Any]:
         return nw.from_native(frame, eager_only=True)
     except (TypeError, ValueError, NotImplementedError) as error:
         kind = f"{type(frame).__module__.split('.')[0]}.{type(frame).__qualname__}"
-        raise InputError(f"{name} is a {kind}, not a pandas, polars (eager) or pyarrow table. Convert it first.") from error
+        raise InputError(
+            f"{name} is a {kind}, not a pandas, polars (eager) or pyarrow table. Convert it first."
+        ) from error
 
 
 def render(series: Any, *, where: str) -> np.ndarray:
@@ -206,7 +218,10 @@ def render(series: Any, *, where: str) -> np.ndarray:
         When a value is nested (a list, a dict) or an object without one obvious text.
     """
     try:
-        values = nw.from_native(series, series_only=True).to_list()
+        column = nw.from_native(series, series_only=True)
+        values = column.to_list()
+        if column.dtype == nw.Float32:  # as Python floats its values would show digits that they do not have
+            values = [value if value is None else np.float32(value) for value in values]
     except TypeError:
         values = list(series)
     kinds = {type(value) for value in values}
@@ -262,16 +277,18 @@ def _render_value(value: Any, where: str) -> str:
     if isinstance(value, (float, np.floating)):
         if math.isnan(value):
             return ""
-        return str(int(value)) if value.is_integer() and abs(value) < _EXACT_FLOAT else str(value)
+        exact = float(value)
+        return str(int(exact)) if exact.is_integer() and abs(exact) < _EXACT_FLOAT else _without_exponent(value)
     if isinstance(value, Decimal):
-        return "" if value.is_nan() else _render_text(f"{value:f}")
+        text = f"{value:f}"
+        return "" if value.is_nan() else text.rstrip("0").rstrip(".") if "." in text else text
     if isinstance(value, dt.datetime):
         midnight = value.time() == dt.time(0)
         return value.date().isoformat() if midnight else value.isoformat(sep=" ")
     if isinstance(value, (dt.date, dt.time)):
         return value.isoformat()
-    if isinstance(value, dt.timedelta):
-        return str(value)
+    if isinstance(value, dt.timedelta):  # pandas' own class has another text
+        return str(dt.timedelta(value.days, value.seconds, value.microseconds))
     if isinstance(value, np.datetime64):
         return _render_value(value.astype("datetime64[us]").item(), where)
     raise InputError(
@@ -280,14 +297,31 @@ def _render_value(value: Any, where: str) -> str:
     )
 
 
-def _require(frame: nw.DataFrame[Any], column: str, name: str) -> None:
+def _without_exponent(value: float | np.floating[Any]) -> str:
+    text = str(value)
+    return np.format_float_positional(value, trim="-") if "e" in text else text
+
+
+def require(frame: nw.DataFrame[Any], column: str, name: str) -> None:
+    """Raise InputError, with the nearest names, when `frame` has no such column; `name` is what to call the table."""
     if column not in frame.columns:
         raise InputError(f"{name} has no column {column!r}. {did_you_mean(column, frame.columns)}")
 
 
+def id_column_of(frame: nw.DataFrame[Any], id: str | None, name: str) -> str | None:
+    """Return the column that holds the record ids, or None where the index or the row number does.
+
+    The order, the same at every door: the column named by `id`, else a column named ``id``, else the index of a pandas
+    frame, else the row number. Raises InputError when `frame`, called `name`, has no such column.
+    """
+    if id is not None:
+        require(frame, id, name)
+        return id
+    return "id" if "id" in frame.columns else None
+
+
 def _ids(frame: nw.DataFrame[Any], id_column: str | None, name: str) -> np.ndarray:
     if id_column is not None:
-        _require(frame, id_column, name)
         values, where = frame[id_column].to_list(), f"{name}: id column {id_column!r}"
     else:
         index = nw.maybe_get_index(frame)
@@ -304,21 +338,24 @@ def check_ids(values: Sequence[Any], where: str) -> np.ndarray:
     InputError
         When an id is missing, not hashable, or stands twice.
     """
-    ids = np.empty(len(values), dtype=object)
-    ids[:] = values
+    ids = np.fromiter(values, dtype=object, count=len(values))
     seen: set[Any] = set()
     for row, value in enumerate(values):
+        try:
+            repeated = value in seen
+        except TypeError as error:
+            raise InputError(
+                f"{where} holds a {type(value).__name__} in row {row}, which cannot be an id. "
+                "Turn it into text, or name another column with id=."
+            ) from error
         if value is None or _is_null_type(type(value)) or value != value:
             raise InputError(f"{where} has no value in row {row}. Fill it, or name another column with id=.")
-        try:
-            if value in seen:
-                raise InputError(
-                    f"{where} has {value!r} more than once (again in row {row}). "
-                    "Ids must be unique: drop the repeats, reset the index, or name another column with id=."
-                )
-            seen.add(value)
-        except TypeError as error:
-            raise InputError(f"{where} holds a {type(value).__name__} in row {row}, which cannot be an id.") from error
+        if repeated:
+            raise InputError(
+                f"{where} has {value!r} more than once (again in row {row}). "
+                "Ids must be unique: drop the repeats, reset the index, or name another column with id=."
+            )
+        seen.add(value)
     kinds = {type(value) for value in values}
     if len(kinds) == 1 and kinds <= {int, str}:
         return np.asarray(values) if kinds == {int} and all(-(2**63) <= v < 2**63 for v in values) else ids
