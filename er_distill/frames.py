@@ -10,7 +10,6 @@ number. They keep their dtype and are never compared.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -22,7 +21,7 @@ from er_distill.blocking import Rule
 from er_distill.errors import InputError, did_you_mean
 from er_distill.matching import Matching
 from er_distill.records import require
-from er_distill.scoring import Scorer, load_student, scored_candidates
+from er_distill.scoring import Scorer, check_threshold, load_student, scored_candidates
 from er_distill.student import CHUNK_SIZE
 from er_distill.tables import (
     Columns,
@@ -111,7 +110,7 @@ def link(
     frame of the library of `left`
         ``left_id``, ``right_id``, ``score`` (and ``rank``); with "inner" and "left" then the columns of both tables but
         their id columns. Rows are in the order of the left table, the best match first, equal ones in the order of the
-        right table. Nulls change dtypes on the right as they do in ``pandas.merge``.
+        right table. Where "left" puts nulls into integers or booleans, pandas columns take the nullable dtype.
 
     Raises
     ------
@@ -122,7 +121,7 @@ def link(
     """
     if how not in ("ids", "inner", "left"):
         raise InputError(f"how={how!r} is not known. {did_you_mean(how, ('ids', 'inner', 'left'))}")
-    _check_threshold(threshold)
+    check_threshold(threshold)
     rules.match([], [], [], matching=matching, at=threshold, optimal=optimal)  # refuses before anything is scored
     if top_k is not None:
         rules.checked_count("top_k", top_k)
@@ -188,7 +187,7 @@ def dedupe(
     InputError
         When the frame has a column `entity_column` already, and as in `link`.
     """
-    _check_threshold(threshold)
+    check_threshold(threshold)
     table, give_back = open_frame(frame, "frame")
     if entity_column in table.columns:
         raise InputError(f"frame has a column {entity_column!r} already. Drop it, or name another with entity_column=.")
@@ -292,7 +291,7 @@ def match_pairs(
         When a column is missing, `scored` has a column ``match`` already, a score or id is missing, or an argument
         cannot be used as given.
     """
-    _check_threshold(threshold)
+    check_threshold(threshold)
     given, give_back = open_frame(scored, "scored")
     if "match" in given.columns:
         raise InputError("scored has a column 'match' already. Drop or rename it.")
@@ -309,12 +308,3 @@ def match_pairs(
         left, right, given["score"].to_list(), matching=matching, at=threshold, optimal=optimal, one_table=one_table
     )
     return give_back(with_column(given, "match", mask.astype(np.int64)))
-
-
-def _check_threshold(threshold: float | None) -> None:
-    if threshold is None:
-        return
-    if not isinstance(threshold, (int, float, np.number)) or math.isnan(threshold) or not 0 <= threshold <= 1:
-        raise InputError(
-            f"threshold={threshold!r} must be a number in [0, 1]: the probability from which a pair is a match."
-        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -85,3 +86,13 @@ def scored_candidates(
         found, corpus = blocks.pairs, blocks.corpus
     scores = scorer.score(left, right, found, context=context, corpus=corpus, chunk_size=chunk_size, progress=progress)
     return found, scores
+
+
+def check_threshold(threshold: float | None) -> None:
+    """Raise InputError unless `threshold` is None or a number in [0, 1]."""
+    if threshold is None:
+        return
+    if not isinstance(threshold, (int, float, np.number)) or math.isnan(threshold) or not 0 <= threshold <= 1:
+        raise InputError(
+            f"threshold={threshold!r} must be a number in [0, 1]: the probability from which a pair is a match."
+        )

@@ -156,10 +156,17 @@ def table_of_matches(left: Table, right: Table, matches: Matches, how: str, suff
         twice = next(name for name in names if names.count(name) > 1)
         raise InputError(f"suffixes={suffixes!r} give two columns the name {twice!r}. Choose others.")
     table = nw.from_dict(dict(zip(names, series, strict=True)), backend=like.implementation)
-    if matched.all():
+    if how != "left":
         return table
     there = _series("there", matched, like)
+    table = table.with_columns(*(_ready_for_nulls(table[name]) for name in names if name in nullable))
     return table.with_columns(*(nw.when(there).then(nw.col(name)).alias(name) for name in names if name in nullable))
+
+
+def _ready_for_nulls(series: nw.Series[Any]) -> nw.Series[Any]:
+    """In pandas, integers and booleans in a dtype that has nulls: as floats, large ids would change."""
+    exact = series.dtype.is_integer() or series.dtype == nw.Boolean
+    return nw.maybe_convert_dtypes(series) if exact else series
 
 
 def _series(name: str, values: Any, like: Frame) -> nw.Series[Any]:
