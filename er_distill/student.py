@@ -24,7 +24,9 @@ from er_distill.vectors import Corpus, vectorise
 CHUNK_SIZE = 100_000
 """Pairs held in memory at a time."""
 
-_BATCH = 64
+BATCH_SIZE = 64
+"""Pairs of one length that the encoder reads together."""
+
 _LATIN_SAMPLE = 1_000
 _LATIN_END = 0x24F
 
@@ -163,7 +165,7 @@ class Student:
         logits = self._logits(left, right, unique, context, corpus, chunk_size, progress)
         probabilities = np.empty(len(unique))
         for rows, lexical_logit, encoder_logit in logits:
-            probabilities[rows] = _probability(self.variant, lexical_logit, encoder_logit)
+            probabilities[rows] = probability(self.variant, lexical_logit, encoder_logit)
         return probabilities if inverse is None else probabilities[inverse]
 
     def _logits(
@@ -194,7 +196,7 @@ class Student:
     def _encode(self, left: TokenTable, right: TokenTable, pairs: Pairs, bar: tqdm) -> np.ndarray:
         if len(pairs) == 0:
             return np.empty(0)
-        batches = self._pair_encoder.batches(left, right, pairs, _BATCH)
+        batches = self._pair_encoder.batches(left, right, pairs, BATCH_SIZE)
         return encoder_logits(
             self._encoder, batches, len(pairs), one_by_one=self.variant.one_by_one, progress=bar.update
         ).astype(np.float64)
@@ -206,7 +208,8 @@ def sigmoid(lexical_logit: np.ndarray, encoder_logit: np.ndarray | float, line: 
     return 0.5 * (1 + np.tanh(0.5 * z))  # the logistic function, without overflow
 
 
-def _probability(variant: Variant, lexical_logit: np.ndarray, encoder_logit: np.ndarray) -> np.ndarray:
+def probability(variant: Variant, lexical_logit: np.ndarray, encoder_logit: np.ndarray) -> np.ndarray:
+    """The calibrated probability: fused where the encoder has looked, else (a NaN encoder logit) the lexical tier's."""
     return np.where(
         np.isnan(encoder_logit),
         sigmoid(lexical_logit, 0.0, variant.settled),

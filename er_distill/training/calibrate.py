@@ -1,0 +1,154 @@
+"""From logits to one probability: calibration, fusion, the uncertain band, the threshold.
+
+Everything here is fitted on labels of queries that the scored model has not seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from er_distill.artefact import Line, Variant
+from er_distill.curves import expected_calibration_error
+from er_distill.student import probability, sigmoid
+from er_distill.training import missing_extra
+
+try:
+    from sklearn.linear_model import LogisticRegression
+except ImportError as error:
+    raise missing_extra(error) from error
+
+AGREEMENT = 0.995
+"""Share of decisions on which a student that asks its encoder only in the band agrees with one that always asks."""
+
+_WEAK_PENALTY = 100.0
+_UNSURE = (0.01, 0.99)
+_BANDS = np.arange(0.5, 8.01, 0.25)
+_THRESHOLDS = np.arange(0.20, 0.801, 0.02)
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Labelled pairs of one task that neither tier was fitted on.
+
+    Attributes
+    ----------
+    name : str
+    lexical, encoder : ndarray of float64, shape (m,)
+        Logits.
+    target : ndarray of float32, shape (m,)
+        Soft labels.
+    weight : float
+        Of the task as a whole.
+    """
+
+    name: str
+    lexical: np.ndarray
+    encoder: np.ndarray
+    target: np.ndarray
+    weight: float
+
+
+def fit_line(lexical: np.ndarray, encoder: np.ndarray | None, target: np.ndarray, weight: np.ndarray) -> Line:
+    """Fit a logistic function to soft labels (Platt 1999).
+
+    Parameters
+    ----------
+    lexical : ndarray of float64, shape (m,)
+    encoder : ndarray of float64, shape (m,), or None
+        None calibrates the lexical logit alone.
+    target : ndarray, shape (m,)
+        Soft labels.
+    weight : ndarray, shape (m,)
+
+    Returns
+    -------
+    Line
+    """
+    features = np.column_stack([lexical] if encoder is None else [lexical, encoder])
+    label = np.repeat([1, 0], len(target))
+    weights = np.concatenate([weight * target, weight * (1 - target)]) * (len(target) / weight.sum())
+    used = weights > 0
+    model = LogisticRegression(C=_WEAK_PENALTY).fit(np.vstack([features, features])[used], label[used], weights[used])
+    slopes = model.coef_[0]
+    return Line(float(slopes[0]), 0.0 if encoder is None else float(slopes[1]), float(model.intercept_[0]))
+
+
+def fit_settled(logits: Sequence[np.ndarray], targets: Sequence[np.ndarray], weights: Sequence[float]) -> Line:
+    """Calibrate the cross-fitted lexical logits of all tasks; a task counts by its weight, not by its size."""
+    return fit_line(np.concatenate(logits), None, np.concatenate(targets), _per_pair(targets, weights))
+
+
+def fit_variant(graph: str, one_by_one: bool, settled: Line, held_out: Sequence[HeldOut]) -> Variant:
+    """Fit fusion, band and threshold on a variant's own scores.
+
+    The fusion is fitted where the encoder will be asked, and only on labels on which the teachers agree: a weight chosen
+    by how well it repeats one teacher's single answers would reward the encoder for repeating the mistakes among them.
+    """
+    lexical, encoder, target = (np.concatenate([getattr(part, name) for part in held_out]) for name in ("lexical", "encoder", "target"))
+    weight = _per_pair([part.target for part in held_out], [part.weight for part in held_out])
+    first = sigmoid(lexical, 0.0, settled)
+    unsure = (first > _UNSURE[0]) & (first < _UNSURE[1])
+    fused = fit_line(lexical[unsure], encoder[unsure], target[unsure], (weight * np.abs(2 * target - 1))[unsure])
+    variant = Variant(graph, one_by_one, settled, fused, (0.0, 1.0), 0.5)
+    variant = replace(variant, threshold=_fit_threshold(variant, held_out))
+    return replace(variant, band=_fit_band(variant, held_out))
+
+
+def _per_pair(targets: Sequence[np.ndarray], weights: Sequence[float]) -> np.ndarray:
+    return np.concatenate([np.full(len(t), w / len(t)) for t, w in zip(targets, weights, strict=True)])
+
+
+def tiered(variant: Variant, part: HeldOut) -> np.ndarray:
+    """The probabilities the student serves: the encoder's logit counts only inside the band."""
+    first = sigmoid(part.lexical, 0.0, variant.settled)
+    inside = (first >= variant.band[0]) & (first <= variant.band[1])
+    return probability(variant, part.lexical, np.where(inside, part.encoder, np.nan))
+
+
+def mean_f1(held_out: Sequence[HeldOut], decisions: Sequence[np.ndarray]) -> float:
+    """Mean over the tasks, by weight, of the expected F1 against soft labels."""
+    scores = []
+    for part, chosen in zip(held_out, decisions, strict=True):
+        whole = chosen.sum() + part.target.sum()
+        scores.append(2 * float(part.target[chosen].sum()) / float(whole) if whole else 1.0)
+    return float(np.average(scores, weights=[part.weight for part in held_out]))
+
+
+def _fit_threshold(variant: Variant, held_out: Sequence[HeldOut]) -> float:
+    probabilities = [tiered(variant, part) for part in held_out]
+    f1 = np.array([mean_f1(held_out, [p >= at for p in probabilities]) for at in _THRESHOLDS])
+    # A mean over neighbours: the single best of a jagged curve is chance.
+    smooth = np.convolve(np.pad(f1, 2, mode="edge"), np.full(5, 0.2), mode="valid")
+    return round(float(_THRESHOLDS[int(smooth.argmax())]), 2)
+
+
+def _fit_band(variant: Variant, held_out: Sequence[HeldOut]) -> tuple[float, float]:
+    """The narrowest band in which asking the encoder decides as asking it always would."""
+    always = [tiered(variant, part) >= variant.threshold for part in held_out]
+    for half in _BANDS:
+        low, high = (float(sigmoid(np.array(z), 0.0, Line(1.0, 0.0, 0.0))) for z in (-half, half))
+        narrow = replace(variant, band=(low, high))
+        agree = [(tiered(narrow, part) >= variant.threshold) == full for part, full in zip(held_out, always, strict=True)]
+        if np.concatenate(agree).mean() >= AGREEMENT:
+            break
+    return round(low, 6), round(high, 6)
+
+
+def summarise(variant: Variant, held_out: Sequence[HeldOut]) -> dict[str, dict[str, float]]:
+    """What the card says of each task's held-out queries: agreement with the labels, calibration, use of the encoder."""
+    summary = {}
+    for part in held_out:
+        probabilities = tiered(variant, part)
+        first = sigmoid(part.lexical, 0.0, variant.settled)
+        sure = part.target != 0.5
+        summary[part.name] = {
+            "pairs": len(part.target),
+            "f1": round(mean_f1([part], [probabilities >= variant.threshold]), 4),
+            "f1_lexical": round(mean_f1([part], [first >= 0.5]), 4),
+            "calibration_error": round(expected_calibration_error(part.target[sure] > 0.5, probabilities[sure]), 4),
+            "encoder_share": round(float(((first >= variant.band[0]) & (first <= variant.band[1])).mean()), 4),
+        }
+    return summary
