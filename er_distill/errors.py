@@ -29,6 +29,10 @@ class MissingExtraError(ErDistillError, ImportError):
     """An optional dependency is not installed; the message names the extra that brings it."""
 
 
+class ExportError(ErDistillError):
+    """A trained model cannot be written as a graph, or its graph does not score as it does."""
+
+
 class ErDistillWarning(UserWarning):
     """Something was understood in a way the caller should know of."""
 
