@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from er_distill.curves import best_threshold
 from er_distill.errors import InputError, did_you_mean
-from er_distill.files import PAIR_COLUMNS, ids_as_in, line_of, read_pairs, require_columns
+from er_distill.files import PAIR_COLUMNS, format_of, ids_as_in, line_of, read_pairs, require_columns
 from er_distill.pairs import Pairs
 from er_distill.records import Records
 
@@ -59,7 +59,7 @@ class Settled:
 
 def review_path(output: Path) -> Path:
     """Return where the review file of `output` goes: ``matches.csv`` has ``matches.review.csv`` beside it."""
-    return output.with_name(f"{output.name.split('.')[0] or output.name}.review.csv")
+    return output.with_name(output.name[: -len(format_of(output).ending)] + ".review.csv")
 
 
 def review_table(

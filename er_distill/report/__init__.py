@@ -14,15 +14,17 @@ from string import Template
 
 import numpy as np
 
-from er_distill.curves import precision_recall_curve
 from er_distill.report.charts import histogram, lines
 from er_distill.report.examples import conflicts, examples
 from er_distill.report.run import Run
 
+BAND = (0.3, 0.8)
+"""Scores called uncertain when the caller names no other."""
+
 _BINS = 20
 
 
-def render(run: Run, settings: Mapping[str, str], *, band: tuple[float, float] = (0.3, 0.8)) -> str:
+def render(run: Run, settings: Mapping[str, str], *, band: tuple[float, float] = BAND) -> str:
     """Write the report of a run.
 
     Parameters
@@ -110,32 +112,25 @@ def _scores(run: Run) -> str:
 
 
 def _curve(run: Run) -> str:
-    if run.labels is None or run.truth is None or not run.labels[run.kept].any():
+    curve = run.curve
+    if curve is None:
         return ""
-    curve = precision_recall_curve(run.labels[run.kept], run.scores[run.kept])
-    reachable = run.labels[run.kept].sum() / len(run.truth)
-    grid = np.linspace(0.0, 1.0, 101)
-    at = np.searchsorted(-curve.thresholds, -grid, side="right") - 1
-    precision = np.where(at >= 0, curve.precision[at], np.nan)
-    recall = np.where(at >= 0, curve.recall[at] * reachable, 0.0)
-    f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-12)
-    series = {"precision": precision, "recall": recall, "f1": f1}
-    best = len(grid) - 1 - int(np.nanargmax(f1[::-1]))  # of equal ones the highest threshold
+    series = {"precision": curve.precision, "recall": curve.recall, "f1": curve.f1}
+    best = f"highest F1 {curve.f1[curve.best]:.3f} at {curve.thresholds[curve.best]:.2f}"
     chart = lines(
         "Precision, recall and F1 by threshold",
-        f"F1 is highest, {f1[best]:.3f}, at threshold {grid[best]:.2f}",
-        grid,
+        best,
+        curve.thresholds,
         series,
         threshold=run.threshold,
         label="threshold",
     )
     keys = "".join(f'<span class="key {name}">{text}</span>' for name, text in _CURVES.items())
     rows = [
-        (f"{grid[i]:.2f}", *("-" if np.isnan(values[i]) else f"{values[i]:.3f}" for values in series.values()))
+        (f"{curve.thresholds[i]:.2f}", *("-" if np.isnan(line[i]) else f"{line[i]:.3f}" for line in series.values()))
         for i in range(5, 100, 5)
     ]
-    caption = f"{keys}highest F1 {f1[best]:.3f} at {grid[best]:.2f}"
-    return _figure("Threshold", chart, caption, ("threshold", *_CURVES.values()), rows)
+    return _figure("Threshold", chart, keys + best, ("threshold", *_CURVES.values()), rows)
 
 
 _CURVES = {"precision": "precision", "recall": "recall", "f1": "F1"}

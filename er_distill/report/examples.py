@@ -17,7 +17,7 @@ _SEED = 0
 
 
 def examples(run: Run, band: tuple[float, float]) -> list[str]:
-    """Sections of pairs to look at: matches, closest non-matches, the uncertain band, and mistakes if truth is known."""
+    """Sections of pairs: matches, closest non-matches, the uncertain band, and mistakes if truth is known."""
     chance = np.random.default_rng(_SEED)
     matched, score = run.matched, run.scores
     below = ~matched & ~run.contested

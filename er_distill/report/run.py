@@ -9,12 +9,49 @@ import numpy as np
 import numpy.typing as npt
 
 from er_distill.blocking import BlockingReport
+from er_distill.curves import precision_recall_curve
 from er_distill.matching import clusters
 from er_distill.metrics import cluster_scores, pair_scores
 from er_distill.pairs import Pairs
 from er_distill.records import Records
 
 Mask = npt.NDArray[np.bool_]
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class ThresholdCurve:
+    """Precision, recall and F1 at each threshold of a grid, each of shape (101,); NaN where no pair is left."""
+
+    thresholds: Floats
+    precision: Floats
+    recall: Floats
+    f1: Floats
+
+    @property
+    def best(self) -> int:
+        """Position of the highest F1, of equal ones that of the highest threshold."""
+        return len(self.f1) - 1 - int(np.nanargmax(self.f1[::-1]))
+
+
+def threshold_curve(labels: Mask, scores: Floats, n_true: int) -> ThresholdCurve:
+    """Measure the pairs at or above each of 101 thresholds against all `n_true` matches, found or not.
+
+    Parameters
+    ----------
+    labels : ndarray of bool, shape (n,)
+        Which pairs are true matches; at least one.
+    scores : ndarray of float64, shape (n,)
+    n_true : int
+        True matches there are, also among pairs that were never candidates.
+    """
+    curve = precision_recall_curve(labels, scores)
+    thresholds = np.linspace(0.0, 1.0, 101)
+    at = np.searchsorted(-curve.thresholds, -thresholds, side="right") - 1
+    precision = np.where(at >= 0, curve.precision[at], np.nan)
+    recall = np.where(at >= 0, curve.recall[at] * labels.sum() / n_true, 0.0)
+    f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-12)
+    return ThresholdCurve(thresholds, precision, recall, f1)
 
 
 @dataclass(frozen=True)
@@ -63,6 +100,13 @@ class Run:
     blocking: BlockingReport | None = None
     entities: npt.NDArray[np.int64] | None = None
     truth: Pairs | None = None
+
+    @cached_property
+    def curve(self) -> ThresholdCurve | None:
+        """What other thresholds would have given, after the matching; None where the truth is not known."""
+        if self.labels is None or self.truth is None or not self.labels[self.kept].any():
+            return None
+        return threshold_curve(self.labels[self.kept], self.scores[self.kept], len(np.unique(self.truth.keys())))
 
     @property
     def title(self) -> str:

@@ -1,0 +1,52 @@
+"""`er-distill info`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from er_distill import artefact
+from er_distill.cli.console import Console, reported
+
+
+@reported
+def info(
+    context: typer.Context,
+    student: Annotated[
+        str, typer.Argument(help="Name of a bundled student, or the folder of one of your own.")
+    ] = "default",
+) -> None:
+    """Show what a student is: its teachers, licence, variants and card. Checks every file of it.
+
+    \b
+    Examples:
+      er-distill info
+      er-distill info my-student/
+    """  # noqa: D301
+    console: Console = context.obj
+    folder = artefact.locate(student)
+    manifest = artefact.read(folder)
+    size = sum(entry.bytes for entry in manifest.files.values())
+    console.facts(
+        [
+            ("student", manifest.name),
+            ("folder", str(folder)),
+            ("made", f"{manifest.created} with er_distill {manifest.er_distill}"),
+            ("licence", manifest.licence),
+            *(("teacher", f"{one.name} ({one.licence}), {one.labels:,} labels") for one in manifest.teachers),
+            ("trained on", ", ".join(manifest.tasks)),
+            *(("variant", _variant(manifest, name)) for name in manifest.variants),
+            ("files", f"{len(manifest.files)}, {size / 1e6:.1f} MB, all as the manifest says"),
+        ]
+    )
+    card = folder / artefact.CARD
+    if card.is_file():
+        typer.echo(f"\n{card.read_text(encoding='utf-8').strip()}")
+
+
+def _variant(manifest: artefact.Manifest, name: str) -> str:
+    variant = manifest.variants[name]
+    size = manifest.files[variant.encoder].bytes / 1e6
+    default = ", the default" if name == manifest.default_variant else ""
+    return f"{name}: {variant.encoder}, {size:.1f} MB, threshold {variant.threshold:.4g}{default}"

@@ -1,0 +1,100 @@
+"""What a command says, and how it fails: results on stdout; notes, warnings and errors on stderr."""
+
+from __future__ import annotations
+
+import functools
+import sys
+import traceback
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import ParamSpec
+
+import typer
+
+from er_distill.errors import ErDistillError, ErDistillWarning
+
+P = ParamSpec("P")
+
+
+@dataclass(frozen=True)
+class Console:
+    """Where a command talks.
+
+    Attributes
+    ----------
+    quiet : bool
+        Whether to say nothing but warnings and errors.
+    debug : bool
+        Whether an error shows its traceback.
+    """
+
+    quiet: bool = False
+    debug: bool = False
+
+    def hushed(self, quiet: bool) -> Console:
+        """Return the console as `--quiet` wants it."""
+        return replace(self, quiet=quiet)
+
+    @property
+    def progress(self) -> bool:
+        """Whether to show progress: to a person at a terminal who has not asked for quiet."""
+        return not self.quiet and sys.stderr.isatty()
+
+    def note(self, text: str) -> None:
+        """Say what was understood or is being done."""
+        if not self.quiet:
+            typer.echo(text, err=True)
+
+    def facts(self, rows: Iterable[tuple[str, str]]) -> None:
+        """Print results, one a line, with their names in a column."""
+        if self.quiet:
+            return
+        listed = list(rows)
+        width = max((len(name) for name, _ in listed), default=0)
+        for name, value in listed:
+            typer.echo(f"{name:<{width}}  {value}".rstrip())
+
+
+def reported(command: Callable[P, None]) -> Callable[P, None]:
+    """Make a command end with one line on stderr and exit code 1 when it fails, and warn in one line, too.
+
+    Its parameter `context` is the typer context.
+    """
+
+    @functools.wraps(command)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            with _plain_warnings():
+                command(*args, **kwargs)
+        except (typer.Exit, typer.Abort, typer.BadParameter):
+            raise
+        except Exception as error:  # the outermost place: whatever it is, a traceback is no message
+            context = kwargs["context"]
+            if isinstance(context, typer.Context) and context.obj.debug:
+                traceback.print_exc()
+            typer.echo(f"error: {_in_one_line(error)}", err=True)
+            raise typer.Exit(1) from None
+
+    return run
+
+
+def _in_one_line(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    if isinstance(error, ErDistillError):
+        return text
+    if isinstance(error, MemoryError):
+        return "there is not enough memory. Link fewer records at a time, or find fewer candidates (--block topk:5)."
+    return f"{type(error).__name__}: {text} (this should not happen: er-distill --debug shows where it did)"
+
+
+@contextmanager
+def _plain_warnings() -> Iterator[None]:
+    def show(message: Warning | str, *_: object, **__: object) -> None:
+        typer.echo(f"warning: {' '.join(str(message).split())}", err=True)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", ErDistillWarning)
+        warnings.showwarning = show
+        yield
