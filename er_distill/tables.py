@@ -155,7 +155,7 @@ def table_of_matches(left: Table, right: Table, matches: Matches, how: str, suff
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise InputError(f"suffixes={suffixes!r} give two columns the name {twice!r}. Choose others.")
-    table = nw.from_dict(dict(zip(names, series, strict=True)), backend=like.implementation)
+    table = nw.concat([one.to_frame() for one in series], how="horizontal")  # from_dict would lose pandas dtypes
     if how != "left":
         return table
     there = _series("there", matched, like)
@@ -194,7 +194,7 @@ def _columns(table: Table, rows: np.ndarray, suffix: str, like: Frame) -> list[n
             taken = nw.from_arrow(taken.to_arrow(), backend=like.implementation)
         except (TypeError, ValueError) as error:  # what Arrow raises on a column of mixed objects
             raise InputError(
-                f"{table.records.name} cannot become a {like.implementation} table ({error}). "
+                f"{table.records.name} cannot become a {like.implementation} table ({_first_line(error)}). "
                 "Convert it first, or use how='ids'."
             ) from error
     return [taken[column].rename(f"{column}{suffix}") for column in taken.columns]
@@ -205,5 +205,10 @@ def _foreign(name: str, ids: list[Any], like: Frame) -> nw.Series[Any]:
         return _series(name, ids, like)
     except (TypeError, ValueError) as error:
         raise InputError(
-            f"the record ids for {name!r} cannot become a {like.implementation} column ({error}). Give them one type."
+            f"the record ids for {name!r} cannot become a {like.implementation} column ({_first_line(error)}). "
+            "Give them one type."
         ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]
