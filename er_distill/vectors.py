@@ -120,11 +120,12 @@ def vectorise(left: Records, right: Records | None = None) -> Corpus:
         values.append([clean[table.fields.index(field)] for field in aligned])
         words.append(_word_rows(table, clean, word_ids))
         grams.append(_gram_matrix(clean, len(table)))
-    word_matrices = [_binary(rows, len(word_ids)) for rows in words]
+    n_words = max(len(word_ids), 1)  # a matrix needs a column, also where no record has a word
+    word_matrices = [_binary(rows, n_words) for rows in words]
     information, field_weight = _information(values, total)
     vocabulary = Vocabulary(
         word_idf=_idf(word_matrices, total),
-        word_has_digit=np.fromiter((bool(_DIGIT.search(word)) for word in word_ids), bool, len(word_ids)),
+        word_has_digit=np.array([bool(_DIGIT.search(word)) for word in word_ids] or [False]),
         gram_idf=_idf(grams, total),
         aligned=aligned,
         field_weight=field_weight,
@@ -166,7 +167,7 @@ def _binary(rows: Iterator[list[int]], columns: int) -> sparse.csr_array:
 def _csr(indices: np.ndarray, indptr: np.ndarray, rows: int, columns: int) -> sparse.csr_array:
     if indptr[-1] < 2**31:
         indptr = indptr.astype(np.int32)
-    matrix = sparse.csr_array((np.ones(len(indices), dtype=np.int8), indices, indptr), shape=(rows, max(columns, 1)))
+    matrix = sparse.csr_array((np.ones(len(indices), dtype=np.int8), indices, indptr), shape=(rows, columns))
     matrix.has_sorted_indices = matrix.has_canonical_format = True
     return matrix
 

@@ -1,0 +1,142 @@
+"""Vectors, similarities and list context."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from er_distill import lexical
+from er_distill.lexical import CONTEXT, FEATURES, SIMILARITIES, ListContext, Similarity
+from er_distill.pairs import Pairs
+from er_distill.records import Records
+from er_distill.vectors import normalise, vectorise
+
+VALUE = st.sampled_from(["", "sony dsc-w120", "Sony DSCW120 camera", "canon eos 5d", "50 mm lens", "a", "12", "Größe", "東京"])
+ROWS = st.lists(st.tuples(VALUE, VALUE), min_size=1, max_size=8)
+
+
+def records(rows: list[tuple[str, str]], fields: tuple[str, ...] = ("title", "note")) -> Records:
+    columns = tuple(np.array([row[k] for row in rows], dtype=object) for k in range(len(fields)))
+    return Records("test", np.arange(len(rows)), fields, columns)
+
+
+def all_pairs(left: Records, right: Records) -> Pairs:
+    i, j = (axis.ravel() for axis in np.meshgrid(np.arange(len(left)), np.arange(len(right)), indexing="ij"))
+    return Pairs(i, j, len(left), len(right))
+
+
+def features(left: Records, right: Records | None, pairs: Pairs, chunk_size: int, context: bool = True) -> np.ndarray:
+    chunks = lexical.features(vectorise(left, right), pairs, context=context, chunk_size=chunk_size)
+    return np.vstack([values for _, values in chunks])
+
+
+def column(values: np.ndarray, name: str) -> np.ndarray:
+    return values[:, FEATURES.index(name)]
+
+
+@given(left=ROWS, right=ROWS, chunk_size=st.integers(1, 20))
+def test_chunks_never_change_a_feature(left, right, chunk_size: int) -> None:
+    a, b = records(left), records(right)
+    pairs = all_pairs(a, b)
+    np.testing.assert_array_equal(features(a, b, pairs, chunk_size), features(a, b, pairs, 1_000))
+
+
+@given(left=ROWS, right=ROWS)
+def test_sides_may_be_swapped(left, right) -> None:
+    a, b = records(left), records(right)
+    pairs = all_pairs(a, b)
+    swapped = Pairs(pairs.right, pairs.left, pairs.n_right, pairs.n_left)
+    np.testing.assert_allclose(features(a, b, pairs, 99), features(b, a, swapped, 99), rtol=1e-5, atol=1e-6)
+
+
+@given(left=ROWS)
+def test_features_are_finite_or_missing_and_cosines_are_cosines(left) -> None:
+    a = records(left)
+    values = features(a, a, all_pairs(a, a), 99)
+    assert not np.isinf(values).any()
+    for name in ("word_cosine", "word_jaccard", "gram_cosine", "gram_jaccard", "word_contained_most"):
+        assert (column(values, name) >= 0).all()
+        assert (column(values, name) <= 1 + 1e-5).all()
+
+
+def test_similarities_of_a_pair_worked_by_hand() -> None:
+    left, right = records([("red pen 5", "x")]), records([("red ink 5 7", "")])
+    values = features(left, right, all_pairs(left, right), 9)[0]
+    by_name = dict(zip(FEATURES, values.tolist(), strict=True))
+    assert by_name["word_jaccard"] == pytest.approx(2 / 6)  # red, 5 of red pen 5 x ink 7
+    assert by_name["number_jaccard"] == pytest.approx(1 / 2)  # 5 of 5, 7
+    assert by_name["number_shared"] == 1
+    assert by_name["number_unshared_most"] == 1
+    assert by_name["number_unshared_least"] == 0
+    assert by_name["fields_compared"] == 1
+    assert by_name["fields_missing"] == 1
+    assert by_name["key_field_words"] == pytest.approx(2 / 3)
+    common = np.log(3 / 3) + 1
+    rare = np.log(3 / 2) + 1
+    of_left, of_right = 2 * common + 2 * rare, 2 * common + 2 * rare
+    assert by_name["word_contained_most"] == pytest.approx(2 * common / min(of_left, of_right), rel=1e-5)
+    assert by_name["word_rarest_unshared_least"] == pytest.approx(rare, rel=1e-5)
+
+
+def test_a_model_number_meets_its_joined_form() -> None:
+    left, right = records([("turntable PS-LX350H", "")]), records([("turntable pslx350h", "")])
+    assert column(features(left, right, all_pairs(left, right), 9), "number_shared")[0] == 1
+
+
+def test_values_that_differ_behind_the_cut_are_not_equal() -> None:
+    start = "x" * lexical.MAX_VALUE_CHARS
+    alike = lexical.value_similarity(np.array([start + "a", "same"], object), np.array([start + "b", "same"], object))
+    assert alike[0] < 1
+    assert alike[1] == 1
+
+
+def test_context_against_a_plain_reading_of_the_lists() -> None:
+    rng = np.random.default_rng(0)
+    n_left, n_right, m = 7, 9, 40
+    keys = rng.choice(n_left * n_right, m, replace=False)
+    i, j = keys // n_right, keys % n_right
+    values = rng.random((m, len(SIMILARITIES)), dtype=np.float32)
+    lists = ListContext(n_left, n_right, one_table=False)
+    for rows in np.array_split(np.arange(m), 6):
+        lists.add(i[rows], j[rows], values[rows])
+    got = lists.of(i, j, values)
+    for k, name in enumerate(lexical.CONTEXT_OF):
+        own = values[:, SIMILARITIES.index(name)]
+        for row in range(m):
+            sides = []
+            for side in (i, j):
+                rivals = own[(side == side[row]) & (np.arange(m) != row)]
+                sides.append(own[row] - (rivals.max() if len(rivals) else 0))
+            assert got[row, 2 * k] == pytest.approx(min(sides), abs=1e-5)
+            assert got[row, 2 * k + 1] == pytest.approx(max(sides), abs=1e-5)
+    lengths = [(int((i == i[row]).sum()), int((j == j[row]).sum())) for row in range(m)]
+    assert got[:, -2].tolist() == [max(both) for both in lengths]
+    assert got[:, -1].tolist() == [min(both) for both in lengths]
+
+
+def test_in_one_table_a_list_is_every_pair_of_a_record() -> None:
+    lists = ListContext(3, 3, one_table=True)
+    i, j = np.array([0, 1]), np.array([1, 2])
+    values = np.full((2, len(SIMILARITIES)), 0.25, dtype=np.float32)
+    lists.add(i, j, values)
+    assert lists.of(i, j, values)[:, -2].tolist() == [2, 2]  # record 1 stands in both pairs
+
+
+def test_without_context_its_features_are_missing() -> None:
+    a = records([("pen", ""), ("ink", "")])
+    values = features(a, a, all_pairs(a, a), 9, context=False)
+    assert np.isnan(values[:, -len(CONTEXT) :]).all()
+    assert not np.isnan(column(values, "word_cosine")).any()
+
+
+def test_similarity_of_tables_without_a_common_field() -> None:
+    left, right = records([("pen", "red")], ("a", "b")), records([("red pen", "")], ("c", "d"))
+    values = Similarity(vectorise(left, right))(np.array([0]), np.array([0]))
+    assert values[0, SIMILARITIES.index("word_cosine")] == pytest.approx(1)
+    assert np.isnan(values[0, SIMILARITIES.index("field_mean")])
+
+
+def test_normalise() -> None:
+    assert normalise("  Crème-Brûlée  (No. 5)_x ") == "creme brulee no 5 x"
