@@ -180,7 +180,9 @@ def read(folder: Path) -> Manifest:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise StudentError(f"{path} is not valid JSON ({error}). The folder was cut or altered: get the student anew.") from error
+        raise StudentError(
+            f"{path} is not valid JSON ({error}). The folder was cut or altered: get the student anew."
+        ) from error
     if not isinstance(content, dict) or not isinstance(content.get("format"), int):
         raise StudentError(f"{path} names no format version: it is not a student's manifest.")
     if content["format"] != FORMAT:
@@ -212,7 +214,9 @@ def _parse(content: dict[str, Any], path: Path) -> Manifest:
         manifest = Manifest(**content)
         manifest.variant()
     except (TypeError, ValueError, AttributeError, KeyError) as error:
-        raise StudentError(f"{path} has an entry of a wrong shape ({error}). The folder was altered: get it anew.") from error
+        raise StudentError(
+            f"{path} has an entry of a wrong shape ({error}). The folder was altered: get it anew."
+        ) from error
     return manifest
 
 
@@ -236,7 +240,9 @@ def _check_file(folder: Path, name: str, entry: FileEntry) -> None:
         raise StudentError(f"{path} is missing. Copy the whole folder, or get the student anew.")
     size = path.stat().st_size
     if size != entry.bytes:
-        raise StudentError(f"{path} has {size:,} bytes instead of {entry.bytes:,}: it was cut or altered. Get the student anew.")
+        raise StudentError(
+            f"{path} has {size:,} bytes instead of {entry.bytes:,}: it was cut or altered. Get the student anew."
+        )
     if sha256(path) != entry.sha256:
         raise StudentError(f"{path} does not have the sha256 its manifest names: it was altered. Get the student anew.")
 

@@ -149,7 +149,9 @@ def candidates(
     if len(pairs) == 0:
         listed = "; ".join(map(str, rules))
         tables = left.name if right is None else f"{left.name} and {right.name}"
-        raise InputError(f"blocking found no candidate pair in {tables} ({listed}). Compare other columns or use other rules.")
+        raise InputError(
+            f"blocking found no candidate pair in {tables} ({listed}). Compare other columns or use other rules."
+        )
     has_left, has_right = np.zeros(n_left, bool), np.zeros(n_right, bool)
     has_left[pairs.left] = has_right[pairs.right] = True
     if corpus.one_table:
@@ -198,7 +200,9 @@ def _top_k(corpus: Corpus, rule: TopK, threads: int | None) -> np.ndarray:
     return np.union1d(forward, backward)
 
 
-def _nearest(queries: sparse.csr_matrix, others: sparse.csr_matrix, k: int, threads: int | None) -> tuple[np.ndarray, np.ndarray]:
+def _nearest(
+    queries: sparse.csr_matrix, others: sparse.csr_matrix, k: int, threads: int | None
+) -> tuple[np.ndarray, np.ndarray]:
     k = min(k, others.shape[0])
     columns = others.T.tocsr()
     best = sp_matmul_topn(queries, columns, top_n=k, threshold=0.0, sort=True, n_threads=thread_count(threads))

@@ -58,7 +58,14 @@ SIMILARITIES = (
     "key_field_words",
     "one_table",
 )
-CONTEXT_OF = ("word_cosine", "word_contained_least", "number_jaccard", "gram_cosine", "field_weighted_mean", "key_field")
+CONTEXT_OF = (
+    "word_cosine",
+    "word_contained_least",
+    "number_jaccard",
+    "gram_cosine",
+    "field_weighted_mean",
+    "key_field",
+)
 CONTEXT = (
     *(f"{name}_margin_{which}" for name in CONTEXT_OF for which in ("least", "most")),
     "list_length_most",

@@ -37,7 +37,13 @@ class Pairs:
 
     @classmethod
     def from_ids(
-        cls, left_ids: Iterable[Any], right_ids: Iterable[Any], left: Records, right: Records | None, *, source: str = "pairs"
+        cls,
+        left_ids: Iterable[Any],
+        right_ids: Iterable[Any],
+        left: Records,
+        right: Records | None,
+        *,
+        source: str = "pairs",
     ) -> Pairs:
         """Look record ids up.
 

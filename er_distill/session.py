@@ -7,11 +7,13 @@ got is read back, and an explicit device that was not got is an error.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import io
 import logging
 import os
 import re
 import threading
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -90,9 +92,16 @@ class Session:
         self._start_empty()
 
     def _start_empty(self) -> None:
-        self._process = os.getpid()
         self._lock = threading.Lock()
         self._graphs: dict[int, OpenGraph] = {}
+
+    def _abandon(self) -> None:
+        """Forget, in a forked child, the parent's graphs without ever freeing them.
+
+        To free one waits for its threads, which only the parent has: the child would hang, at its end at the latest.
+        """
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._graphs))
+        self._start_empty()
 
     def __getstate__(self) -> dict[str, Any]:
         return {"path": self.path, "_asked": self._asked, "_threads": self._threads}
@@ -141,12 +150,11 @@ class Session:
         StudentError
             When the file is missing or holds no graph.
         """
-        if self._process != os.getpid():
-            _INHERITED.append(self._graphs)
-            self._start_empty()
         threads = self.threads if threads is None else threads
         with self._lock:
             if threads not in self._graphs:
+                if not self._graphs:
+                    _call_after_fork(weakref.WeakMethod(self._abandon))
                 self._graphs[threads] = _open(self.path, self._asked, threads)
             return self._graphs[threads]
 
@@ -165,8 +173,14 @@ class Session:
         return self.open().run(feeds)
 
 
-# Graphs of the parent process. To free one in a forked child would wait for threads that only the parent has.
-_INHERITED: list[Any] = []
+def _call_after_fork(method: weakref.WeakMethod[Callable[[], None]]) -> None:
+    def call() -> None:
+        bound = method()
+        if bound is not None:
+            bound()
+
+    if hasattr(os, "register_at_fork"):  # not on Windows
+        os.register_at_fork(after_in_child=call)
 
 
 def encoder_logits(

@@ -56,7 +56,9 @@ class Student:
         try:
             tokenizer = Tokenizer.from_file(str(folder / manifest.tokenizer))
         except Exception as error:  # the tokenizers library raises nothing narrower
-            raise StudentError(f"{folder / manifest.tokenizer} cannot be read ({error}). Get the student anew.") from error
+            raise StudentError(
+                f"{folder / manifest.tokenizer} cannot be read ({error}). Get the student anew."
+            ) from error
         self._pair_encoder = PairEncoder(tokenizer, manifest.max_length)
 
     @classmethod
@@ -100,13 +102,13 @@ class Student:
         manifest = artefact.read(folder)
         if manifest.serialisation != artefact.SERIALISATION:
             raise StudentError(
-                f"{folder} was trained on record texts of version {manifest.serialisation}; this er_distill makes version "
-                f"{artefact.SERIALISATION}. Distil it again, or use the er_distill it was made with ({manifest.er_distill})."
+                f"{folder} was trained on record texts of version {manifest.serialisation}; this er_distill makes "
+                f"version {artefact.SERIALISATION}. Distil it again, or use er_distill {manifest.er_distill}."
             )
         if manifest.lexical != lexical.VERSION or manifest.features != lexical.FEATURES:
             raise StudentError(
-                f"{folder} was fitted on lexical features of version {manifest.lexical}; this er_distill makes version "
-                f"{lexical.VERSION}. Distil it again, or use the er_distill it was made with ({manifest.er_distill})."
+                f"{folder} was fitted on lexical features of version {manifest.lexical}; this er_distill makes "
+                f"version {lexical.VERSION}. Distil it again, or use er_distill {manifest.er_distill}."
             )
         student = cls(folder, manifest, variant, device, threads)
         _ = student.device  # a device that cannot be had is found out here, not after blocking
@@ -182,7 +184,9 @@ class Student:
         corpus = vectorise(left, right) if corpus is None else corpus
         left_tokens = self._pair_encoder.table(left.texts)
         right_tokens = left_tokens if right is None else self._pair_encoder.table(right.texts)
-        with tqdm(total=len(pairs), desc="scoring", unit="pair", unit_scale=True, disable=not progress, file=sys.stderr) as bar:
+        with tqdm(
+            total=len(pairs), desc="scoring", unit="pair", unit_scale=True, disable=not progress, file=sys.stderr
+        ) as bar:
             for rows, features in lexical.features(corpus, pairs, context=context, chunk_size=chunk_size):
                 lexical_logit = self._trees.run({"features": features}).astype(np.float64)
                 settled = sigmoid(lexical_logit, 0.0, self.variant.settled)
@@ -190,7 +194,9 @@ class Student:
                 uncertain = np.flatnonzero((settled >= low) & (settled <= high))
                 bar.update(len(settled) - len(uncertain))
                 encoder_logit = np.full(len(settled), np.nan)
-                encoder_logit[uncertain] = self._encode(left_tokens, right_tokens, pairs.take(rows).take(uncertain), bar)
+                encoder_logit[uncertain] = self._encode(
+                    left_tokens, right_tokens, pairs.take(rows).take(uncertain), bar
+                )
                 yield rows, lexical_logit, encoder_logit
 
     def _encode(self, left: TokenTable, right: TokenTable, pairs: Pairs, bar: tqdm) -> np.ndarray:

@@ -113,13 +113,15 @@ class PairEncoder:
     def batches(self, left: TokenTable, right: TokenTable, pairs: Pairs, batch_size: int) -> Iterator[Batch]:
         """Yield the pairs' inputs in batches of one exact length, shortest first.
 
-        The two texts of a pair stand in alphabetical order, so that a score does not depend on which side a record is on.
+        The two texts of a pair stand in alphabetical order: a score does not depend on which side a record is on.
         """
         left.ensure(pairs.left)
         right.ensure(pairs.right)
         a_texts, b_texts = left.texts, right.texts
         swap = np.fromiter(
-            (a_texts[i] > b_texts[j] for i, j in zip(pairs.left.tolist(), pairs.right.tolist(), strict=True)), bool, len(pairs)
+            (a_texts[i] > b_texts[j] for i, j in zip(pairs.left.tolist(), pairs.right.tolist(), strict=True)),
+            bool,
+            len(pairs),
         )
         # One flat buffer for both tables lets either of them stand first.
         flat = left.flat if right is left else np.concatenate([left.flat, right.flat])
@@ -149,7 +151,13 @@ class PairEncoder:
         return np.where(over, cut_a, len_a), np.where(over, cut_b, len_b)
 
     def _assemble(
-        self, rows: np.ndarray, flat: np.ndarray, start_a: np.ndarray, start_b: np.ndarray, len_a: np.ndarray, total: int
+        self,
+        rows: np.ndarray,
+        flat: np.ndarray,
+        start_a: np.ndarray,
+        start_b: np.ndarray,
+        len_a: np.ndarray,
+        total: int,
     ) -> Batch:
         n_prefix, n_middle, n_suffix = len(self._prefix), len(self._middle), len(self._suffix)
         length = total + n_prefix + n_middle + n_suffix

@@ -130,9 +130,7 @@ def vectorise(left: Records, right: Records | None = None) -> Corpus:
         aligned=aligned,
         field_weight=field_weight,
     )
-    vectors = [
-        Vectors(w, g, tuple(v), i) for w, g, v, i in zip(word_matrices, grams, values, information, strict=True)
-    ]
+    vectors = [Vectors(w, g, tuple(v), i) for w, g, v, i in zip(word_matrices, grams, values, information, strict=True)]
     return Corpus(vocabulary, vectors[0], vectors[-1])
 
 
@@ -177,7 +175,9 @@ def _gram_matrix(clean: list[np.ndarray], n_rows: int) -> sparse.csr_array:
     for begin in range(0, n_rows, _ROWS_AT_ONCE):
         block = [column[begin : begin + _ROWS_AT_ONCE] for column in clean]
         # Between words stands a space, so a trigram whose middle is a space would join two words: it is left out.
-        texts = [" " + " ".join(value[:MAX_GRAM_CHARS] for value in row if value) + " " for row in zip(*block, strict=True)]
+        texts = [
+            " " + " ".join(value[:MAX_GRAM_CHARS] for value in row if value) + " " for row in zip(*block, strict=True)
+        ]
         chars = np.frombuffer("".join(texts).encode("utf-32-le"), dtype=np.uint32).astype(np.uint64)
         row = np.repeat(np.arange(len(texts), dtype=np.uint64), [len(text) for text in texts])
         inside = (row[:-2] == row[2:]) & (chars[1:-1] != ord(" "))

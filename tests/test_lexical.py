@@ -13,7 +13,9 @@ from er_distill.pairs import Pairs
 from er_distill.records import Records
 from er_distill.vectors import normalise, vectorise
 
-VALUE = st.sampled_from(["", "sony dsc-w120", "Sony DSCW120 camera", "canon eos 5d", "50 mm lens", "a", "12", "Größe", "東京"])
+VALUE = st.sampled_from(
+    ["", "sony dsc-w120", "Sony DSCW120 camera", "canon eos 5d", "50 mm lens", "a", "12", "Größe", "東京"]
+)
 ROWS = st.lists(st.tuples(VALUE, VALUE), min_size=1, max_size=8)
 
 

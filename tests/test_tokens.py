@@ -28,7 +28,10 @@ def byte_pairs() -> Tokenizer:
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     trainer = trainers.BpeTrainer(
-        vocab_size=300, special_tokens=["<s>", "</s>"], initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
+        vocab_size=300,
+        special_tokens=["<s>", "</s>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
     )
     tokenizer.train_from_iterator(["sony dsc w120 camera", "canon camera"], trainer)
     tokenizer.post_processor = processors.RobertaProcessing(("</s>", 1), ("<s>", 0), trim_offsets=False)
@@ -37,14 +40,18 @@ def byte_pairs() -> Tokenizer:
 
 @pytest.mark.parametrize("make", [wordpiece, byte_pairs])
 @given(left=TEXTS, right=TEXTS, max_length=st.integers(8, 40), batch_size=st.integers(1, 7))
-def test_assembled_ids_are_the_tokenizers(make, left: list[str], right: list[str], max_length: int, batch_size: int) -> None:
+def test_assembled_ids_are_the_tokenizers(
+    make, left: list[str], right: list[str], max_length: int, batch_size: int
+) -> None:
     tokenizer = make()
     i, j = (axis.ravel() for axis in np.meshgrid(np.arange(len(left)), np.arange(len(right))))
     encoder = PairEncoder(tokenizer, max_length)
     tokenizer.no_padding()
     tokenizer.enable_truncation(max_length, strategy="longest_first")
     seen = []
-    for batch in encoder.batches(encoder.table(left), encoder.table(right), Pairs(i, j, len(left), len(right)), batch_size):
+    for batch in encoder.batches(
+        encoder.table(left), encoder.table(right), Pairs(i, j, len(left), len(right)), batch_size
+    ):
         assert len(batch.rows) <= batch_size
         for row, ids, types in zip(batch.rows, batch.input_ids, batch.token_type_ids, strict=True):
             expected = tokenizer.encode(*sorted([left[i[row]], right[j[row]]]))

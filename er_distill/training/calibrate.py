@@ -84,10 +84,12 @@ def fit_settled(logits: Sequence[np.ndarray], targets: Sequence[np.ndarray], wei
 def fit_variant(graph: str, one_by_one: bool, settled: Line, held_out: Sequence[HeldOut]) -> Variant:
     """Fit fusion, band and threshold on a variant's own scores.
 
-    The fusion is fitted where the encoder will be asked, and only on labels on which the teachers agree: a weight chosen
-    by how well it repeats one teacher's single answers would reward the encoder for repeating the mistakes among them.
+    The fusion is fitted where the encoder will be asked, and only on labels on which the teachers agree: a weight
+    chosen by how well it repeats one teacher's answers would reward the encoder for repeating the mistakes among them.
     """
-    lexical, encoder, target = (np.concatenate([getattr(part, name) for part in held_out]) for name in ("lexical", "encoder", "target"))
+    lexical, encoder, target = (
+        np.concatenate([getattr(part, name) for part in held_out]) for name in ("lexical", "encoder", "target")
+    )
     weight = _per_pair([part.target for part in held_out], [part.weight for part in held_out])
     first = sigmoid(lexical, 0.0, settled)
     unsure = (first > _UNSURE[0]) & (first < _UNSURE[1])
@@ -131,14 +133,16 @@ def _fit_band(variant: Variant, held_out: Sequence[HeldOut]) -> tuple[float, flo
     for half in _BANDS:
         low, high = (float(sigmoid(np.array(z), 0.0, Line(1.0, 0.0, 0.0))) for z in (-half, half))
         narrow = replace(variant, band=(low, high))
-        agree = [(tiered(narrow, part) >= variant.threshold) == full for part, full in zip(held_out, always, strict=True)]
+        agree = [
+            (tiered(narrow, part) >= variant.threshold) == full for part, full in zip(held_out, always, strict=True)
+        ]
         if np.concatenate(agree).mean() >= AGREEMENT:
             break
     return round(low, 6), round(high, 6)
 
 
 def summarise(variant: Variant, held_out: Sequence[HeldOut]) -> dict[str, dict[str, float]]:
-    """What the card says of each task's held-out queries: agreement with the labels, calibration, use of the encoder."""
+    """What the card says of each task's held-out queries: agreement, calibration, use of the encoder."""
     summary = {}
     for part in held_out:
         probabilities = tiered(variant, part)

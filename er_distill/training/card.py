@@ -33,7 +33,7 @@ def render(manifest: Manifest) -> str:
         _table(("teacher", "licence", "labels"), [(t.name, t.licence, f"{t.labels:,}") for t in manifest.teachers]),
         f"Tasks: {', '.join(manifest.tasks)}. Encoder base: {training['config']['encoder']['base']}.",
         "## How it decides",
-        "Trees on text similarities and list context score every pair; the encoder reads the pairs they leave uncertain.",
+        "Trees on text similarities and list context score every pair; the encoder reads those they leave uncertain.",
         _table(
             ("variant", "match from", "encoder asked between", "served"),
             [
@@ -56,7 +56,8 @@ def render(manifest: Manifest) -> str:
         _LIMITS,
         "## Made with",
         f"    {training['command']}",
-        f"Seed {training['seed']}, Python {training['python']} on {training['machine']}, {training['seconds']:,} seconds; "
+        f"Seed {training['seed']}, Python {training['python']} on {training['machine']}, "
+        f"{training['seconds']:,} seconds; "
         + ", ".join(f"{name} {version}" for name, version in training["versions"].items())
         + ".",
     ]

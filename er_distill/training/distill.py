@@ -22,14 +22,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tqdm import tqdm
 
 from er_distill import artefact, lexical
 from er_distill.artefact import Manifest, Teacher, Variant
 from er_distill.errors import InputError
-from er_distill.session import Session, encoder_logits
 from er_distill.pairs import Pairs
-from er_distill.student import BATCH_SIZE, CHUNK_SIZE
-from er_distill.tokens import PairEncoder
+from er_distill.student import CHUNK_SIZE
 from er_distill.training import calibrate, card, export
 from er_distill.training.calibrate import HeldOut
 from er_distill.training.encoder import EncoderConfig, EncoderTask, train_encoder
@@ -179,24 +178,33 @@ def distill(
 def _say(stage: str, progress: bool) -> None:
     log.info("%s", stage)
     if progress:
-        print(f"{dt.datetime.now():%H:%M:%S}  {stage}", file=sys.stderr, flush=True)
+        tqdm.write(f"{dt.datetime.now():%H:%M:%S}  {stage}", file=sys.stderr)
 
 
 def _check(tasks: Sequence[Candidates], labels: Sequence[Labels], config: DistillConfig) -> None:
     if not tasks:
         raise InputError("distill needs candidate pairs of at least one task.")
     if len(tasks) != len(labels):
-        raise InputError(f"distill got candidate pairs of {len(tasks)} task(s) and labels of {len(labels)}. Give one each.")
+        raise InputError(
+            f"distill got candidate pairs of {len(tasks)} task(s) and labels of {len(labels)}. Give one each."
+        )
     for task, label in zip(tasks, labels, strict=True):
         if len(task.pairs) != len(label.target):
-            raise InputError(f"{task.name} has {len(task.pairs)} pairs and {len(label.target)} labels. Give a label, or NaN, for each.")
+            raise InputError(
+                f"{task.name} has {len(task.pairs)} pairs and {len(label.target)} labels. "
+                "Give a label, or NaN, for each."
+            )
         queries = len(np.unique(task.pairs.left[label.known]))
         if queries < config.folds:
-            raise InputError(f"{task.name} has labels on {queries} queries; {config.folds} folds need as many. Label more.")
+            raise InputError(
+                f"{task.name} has labels on {queries} queries; {config.folds} folds need as many. Label more."
+            )
         known = label.target[label.known]
         if known.max() <= 0.5 or known.min() >= 0.5:
             kind = "match" if known.max() > 0.5 else "non-match"
-            raise InputError(f"all labels of {task.name} say {kind}: there is nothing to tell apart. Label other pairs too.")
+            raise InputError(
+                f"all labels of {task.name} say {kind}: there is nothing to tell apart. Label other pairs too."
+            )
     if config.default_variant not in config.variants:
         raise InputError(f"default_variant {config.default_variant!r} is not among the variants {config.variants}.")
     if config.output.exists() and (not config.output.is_dir() or any(config.output.iterdir())):
@@ -247,8 +255,11 @@ def _encoder_rows(task: _Prepared, logits: np.ndarray, config: DistillConfig) ->
 def _encoder_task(task: _Prepared, rows: np.ndarray) -> EncoderTask:
     target = np.full(len(task.candidates.pairs), np.nan, dtype=np.float32)
     target[task.known[rows]] = task.target[rows]
-    left, right = task.candidates.left, task.candidates.right
-    return EncoderTask(left.texts, None if right is None else right.texts, task.candidates.pairs, target, name=task.candidates.name)
+    return EncoderTask(*_texts(task.candidates), task.candidates.pairs, target, name=task.candidates.name)
+
+
+def _texts(candidates: Candidates) -> tuple[list[str], list[str] | None]:
+    return candidates.left.texts, None if candidates.right is None else candidates.right.texts
 
 
 def _encoder(tasks: Sequence[EncoderTask], config: DistillConfig, progress: bool) -> EncoderModel:
@@ -281,8 +292,7 @@ def _held_out_pairs(task: _Prepared) -> tuple[np.ndarray, Pairs]:
 
 def _held_out(task: _Prepared, logits: np.ndarray, encoder: EncoderModel) -> HeldOut:
     rows, pairs = _held_out_pairs(task)
-    left, right = task.candidates.left, task.candidates.right
-    scores = encoder.predict(left.texts, None if right is None else right.texts, pairs).astype(np.float64)
+    scores = encoder.predict(*_texts(task.candidates), pairs).astype(np.float64)
     return HeldOut(task.candidates.name, logits[rows], scores, task.target[rows], task.labels.weight)
 
 
@@ -290,16 +300,30 @@ def _scored_by_graph(
     held_out: Sequence[HeldOut], prepared: Sequence[_Prepared], graph: Path, one_by_one: bool, encoder: EncoderModel
 ) -> list[HeldOut]:
     """The held-out pairs, with an exported graph's logits in place of the model's."""
-    session = Session(graph, device="cpu")
-    assembler = PairEncoder(encoder.tokenizer, encoder.max_length)
     parts = []
     for part, task in zip(held_out, prepared, strict=True):
-        _, pairs = _held_out_pairs(task)
-        left = assembler.table(task.candidates.left.texts)
-        right = left if task.candidates.right is None else assembler.table(task.candidates.right.texts)
-        logits = encoder_logits(session, assembler.batches(left, right, pairs, BATCH_SIZE), len(pairs), one_by_one=one_by_one)
+        left, right = _texts(task.candidates)
+        logits = export.graph_logits(graph, encoder, left, right, _held_out_pairs(task)[1], one_by_one=one_by_one)
         parts.append(dataclasses.replace(part, encoder=logits.astype(np.float64)))
     return parts
+
+
+def _check_parity(
+    name: str, reference: Variant, held_out: Sequence[HeldOut], variant: Variant, own: Sequence[HeldOut]
+) -> dict[str, float]:
+    """Compare a graph with the trained model, and what a student decides with either."""
+    model_logits, graph_logits = (np.concatenate([part.encoder for part in parts]) for parts in (held_out, own))
+    limit = export.FP32_LIMIT if name == "fp32" else None
+    difference = export.parity(model_logits, graph_logits, graph=variant.encoder, limit=limit)
+    report = export.check_variant(
+        np.concatenate([calibrate.tiered(reference, part) for part in held_out]),
+        np.concatenate([calibrate.tiered(variant, part) for part in own]),
+        reference.threshold,
+        variant.threshold,
+        np.concatenate([part.target > 0.5 for part in own]),
+        variant=name,
+    )
+    return dataclasses.asdict(difference) | dataclasses.asdict(report)
 
 
 def _teachers(labels: Sequence[Labels]) -> tuple[Teacher, ...]:
@@ -310,7 +334,9 @@ def _teachers(labels: Sequence[Labels]) -> tuple[Teacher, ...]:
     return tuple(Teacher(name, licence, count) for (name, licence), count in totals.items())
 
 
-def _provenance(config: DistillConfig, prepared: Sequence[_Prepared], checks: dict[str, Any], seconds: float) -> dict[str, Any]:
+def _provenance(
+    config: DistillConfig, prepared: Sequence[_Prepared], checks: dict[str, Any], seconds: float
+) -> dict[str, Any]:
     settings = dataclasses.asdict(config) | {"output": config.output.name}
     settings["encoder"]["base"] = Path(str(config.encoder.base)).name
     return {

@@ -131,7 +131,9 @@ def pairs_of_tuples(tuples: Sequence[Mapping[str, Any]], left: Records, right: R
     return Pairs.from_ids(queries, candidates, left, right, source=source)
 
 
-def synthetic(task: SyntheticTask, weight: float, rules: Sequence[blocking.Rule] | None = None) -> tuple[Candidates, Labels]:
+def synthetic(
+    task: SyntheticTask, weight: float, rules: Sequence[blocking.Rule] | None = None
+) -> tuple[Candidates, Labels]:
     """Turn a generated task into candidates from blocking, labelled with its truth."""
     left = _records_of(task.left, f"{task.name} left")
     right = None if task.right is None else _records_of(task.right, f"{task.name} right")
@@ -201,7 +203,9 @@ def _in_order(candidates: Candidates, labels: Labels) -> tuple[Candidates, Label
         return candidates, labels
     target = np.full(len(pairs), np.nan, dtype=np.float32)
     target[inverse] = labels.target
-    return Candidates(candidates.name, candidates.left, candidates.right, pairs), Labels(target, labels.teachers, labels.weight)
+    return Candidates(candidates.name, candidates.left, candidates.right, pairs), Labels(
+        target, labels.teachers, labels.weight
+    )
 
 
 def _read_records(path: Path, name: str) -> Records:
