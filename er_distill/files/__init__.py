@@ -133,7 +133,7 @@ def write_table(table: pa.Table, path: Path) -> None:
             return
         opened: Callable[..., IO[Any]] = gzip.open if form.gzip else open
         with opened(partial, "wt", encoding="utf-8", newline="") as stream:
-            writer = csv.writer(stream, delimiter="\t" if form.ending.startswith(".tsv") else ",", lineterminator="\n")
+            writer = csv.writer(_UnixLines(stream), delimiter="\t" if form.ending.startswith(".tsv") else ",")
             writer.writerow(table.column_names)
             for batch in table.to_batches(max_chunksize=_WRITE_ROWS):
                 columns = [_cells(column) for column in batch.columns]
@@ -178,6 +178,16 @@ def check_writable(path: Path) -> None:
         raise InputError(f"{path} cannot be written: it is no regular file. Choose another path.")
     if not os.access(folder, os.W_OK | os.X_OK):
         raise InputError(f"{path} cannot be written: no permission in {folder}. Choose another folder.")
+
+
+class _UnixLines:
+    """Ends lines with a line feed alone; a csv writer told to do so would leave carriage returns in cells unquoted."""
+
+    def __init__(self, stream: IO[str]) -> None:
+        self._stream = stream
+
+    def write(self, row: str) -> int:
+        return self._stream.write(row.removesuffix("\r\n") + "\n")
 
 
 def _cells(column: pa.Array) -> list[Any]:

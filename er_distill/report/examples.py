@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from html import escape
+from itertools import groupby
+from string import punctuation
 
 import numpy as np
 
@@ -119,12 +121,15 @@ def _value(text: str, other: str) -> str:
     if not text:
         return '<td class="missing">missing</td>'
     shown = text if len(text) <= _VALUE_CHARS else text[:_VALUE_CHARS] + "\u2026"
-    known = {_folded(word) for word in other.split()}
+    known = {_folded(word) for word in other.split()} | {""}
     if not other or all(_folded(word) in known for word in text.split()):
         return f'<td dir="auto" class="{"same" if other else ""}">{escape(shown)}</td>'
-    words = (escape(word) if _folded(word) in known else f"<mark>{escape(word)}</mark>" for word in shown.split())
-    return f'<td dir="auto">{" ".join(words)}</td>'
+    runs = (
+        (same, escape(" ".join(words))) for same, words in groupby(shown.split(), lambda word: _folded(word) in known)
+    )
+    return f'<td dir="auto">{" ".join(words if same else f"<mark>{words}</mark>" for same, words in runs)}</td>'
 
 
 def _folded(word: str) -> str:
-    return word.casefold().strip(".,;:!?()[]\"'") or word
+    """A word without case and the punctuation around it; of punctuation alone, nothing."""
+    return word.casefold().strip(punctuation)
