@@ -33,10 +33,10 @@ format: ## format the code (after `make venv`)
 	$(BIN)/ruff format .
 
 bench: ## run the benchmarks again and write their JSON (after `make venv`)
-	for script in benchmarks/bench_*.py; do $(BIN)/python "$$script" || exit 1; done
+	for script in benchmarks/bench_*.py; do $(BIN)/python -m benchmarks.$$(basename "$$script" .py) || exit 1; done
 
-student: ## rebuild the bundled student (after `make venv`; needs ER_DISTILL_DATA)
-	$(BIN)/python scripts/build_default_student.py
+student: ## rebuild the bundled student, about an hour (after `make venv`; needs ER_DISTILL_DATA)
+	$(BIN)/python -m benchmarks.build_default_student --output er_distill/students/default
 
 clean: ## remove environments, caches and build outputs
 	rm -rf .venv .nox dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
