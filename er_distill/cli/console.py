@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import ParamSpec
+from typing import Any, ParamSpec
 
 import typer
 
@@ -71,8 +71,8 @@ def reported(command: Callable[P, None]) -> Callable[P, None]:
         except (typer.Exit, typer.Abort, typer.BadParameter):
             raise
         except Exception as error:  # the outermost place: whatever it is, a traceback is no message
-            context = kwargs["context"]
-            if isinstance(context, typer.Context) and context.obj.debug:
+            context: Any = kwargs["context"]
+            if context.obj.debug:
                 traceback.print_exc()
             typer.echo(f"error: {_in_one_line(error)}", err=True)
             raise typer.Exit(1) from None
