@@ -25,6 +25,7 @@ AGREEMENT = 0.995
 
 _WEAK_PENALTY = 100.0
 _UNSURE = (0.01, 0.99)
+_FEWEST = 10  # matches, and non-matches, that a fusion can be fitted on
 _BANDS = np.arange(0.5, 8.01, 0.25)
 _THRESHOLDS = np.arange(0.20, 0.801, 0.02)
 
@@ -92,8 +93,11 @@ def fit_variant(graph: str, one_by_one: bool, settled: Line, held_out: Sequence[
     )
     weight = _per_pair([part.target for part in held_out], [part.weight for part in held_out])
     first = sigmoid(lexical, 0.0, settled)
+    weight = weight * np.abs(2 * target - 1)
     unsure = (first > _UNSURE[0]) & (first < _UNSURE[1])
-    fused = fit_line(lexical[unsure], encoder[unsure], target[unsure], (weight * np.abs(2 * target - 1))[unsure])
+    if min(target[unsure].sum(), (1 - target[unsure]).sum()) < _FEWEST:  # trees that are sure of nearly everything
+        unsure[:] = True
+    fused = fit_line(lexical[unsure], encoder[unsure], target[unsure], weight[unsure])
     variant = Variant(graph, one_by_one, settled, fused, (0.0, 1.0), 0.5)
     variant = replace(variant, threshold=_fit_threshold(variant, held_out))
     return replace(variant, band=_fit_band(variant, held_out))

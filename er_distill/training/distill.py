@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+import er_distill
 from er_distill import artefact, lexical
 from er_distill.artefact import Manifest, Teacher, Variant
 from er_distill.errors import InputError
@@ -152,7 +153,7 @@ def distill(
         manifest = Manifest(
             name=config.name,
             created=dt.date.today().isoformat(),
-            er_distill=version("er-distill"),
+            er_distill=er_distill.__version__,
             licence=config.licence,
             features=lexical.FEATURES,
             lexical=lexical.VERSION,
