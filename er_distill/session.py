@@ -7,7 +7,6 @@ got is read back, and an explicit device that was not got is an error.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import io
 import logging
 import os
@@ -31,6 +30,8 @@ logger = logging.getLogger("er_distill")
 
 _CUDA, _CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
 _BATCH_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+# Graphs of a parent process, kept from being freed.
+_INHERITED: list[Any] = []
 # Pairs a thread takes at a time: few enough for the threads to end together, enough to hide the hand-over.
 _PAIRS_A_TURN = 16
 
@@ -78,7 +79,7 @@ class Session:
 
     Notes
     -----
-    It can be pickled, and used after a fork: the other process opens the graph anew.
+    It can be pickled, and used after a fork (by multiprocessing, say): the other process opens the graph anew.
     """
 
     def __init__(self, path: str | Path, *, device: str = "auto", threads: int | None = None) -> None:
@@ -96,11 +97,8 @@ class Session:
         self._graphs: dict[int, OpenGraph] = {}
 
     def _abandon(self) -> None:
-        """Forget, in a forked child, the parent's graphs without ever freeing them.
-
-        To free one waits for its threads, which only the parent has: the child would hang, at its end at the latest.
-        """
-        ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._graphs))
+        """Forget the parent's graphs in a forked child; to free one would wait for threads that only the parent has."""
+        _INHERITED.append(self._graphs)
         self._start_empty()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -153,8 +151,9 @@ class Session:
         threads = self.threads if threads is None else threads
         with self._lock:
             if threads not in self._graphs:
-                if not self._graphs:
-                    _call_after_fork(weakref.WeakMethod(self._abandon))
+                if not self._graphs and hasattr(os, "register_at_fork"):  # not on Windows
+                    own = weakref.ref(self)
+                    os.register_at_fork(after_in_child=lambda: (session := own()) and session._abandon())
                 self._graphs[threads] = _open(self.path, self._asked, threads)
             return self._graphs[threads]
 
@@ -171,16 +170,6 @@ class Session:
         ndarray of float32
         """
         return self.open().run(feeds)
-
-
-def _call_after_fork(method: weakref.WeakMethod[Callable[[], None]]) -> None:
-    def call() -> None:
-        bound = method()
-        if bound is not None:
-            bound()
-
-    if hasattr(os, "register_at_fork"):  # not on Windows
-        os.register_at_fork(after_in_child=call)
 
 
 def encoder_logits(
