@@ -234,10 +234,10 @@ def _threshold(plan: Plan, student: Student, run: Run) -> str:
     if run.threshold is None:
         return "none"
     if run.threshold == plan.threshold:
-        return f"{run.threshold:.4g} (as given)"
-    return (
-        f"{run.threshold:.4g} ({'of the student' if run.threshold == student.threshold else 'chosen from decisions'})"
-    )
+        source = "as given"
+    else:
+        source = "the student's" if run.threshold == student.threshold else "chosen from the decisions"
+    return f"{run.threshold:.4g} ({source})"
 
 
 def _candidates(run: Run) -> str:

@@ -65,13 +65,13 @@ def arrow(table: Table) -> pa.Table:
 
 
 def truth_of(path: Path | None, left: Records, right: Records | None) -> Pairs | None:
-    """Read the true matches of two tables, or of one."""
+    """Read the true matches of two tables, or of one, each once."""
     if path is None:
         return None
     truth = read_truth(path)
     if not len(truth):
         raise InputError(f"{path} holds no true match. Leave it out, or check how it was made.")
-    return file_pairs(truth, path, left, right)
+    return file_pairs(truth, path, left, right).unique()[0]
 
 
 def file_pairs(table: pa.Table, path: Path, left: Records, right: Records | None) -> Pairs:

@@ -86,7 +86,8 @@ def _tile_row(name: str, tiles: Iterable[tuple[str, str]]) -> str:
 
 def _scores(run: Run) -> str:
     shown = run.labels if run.labels is not None else run.matched
-    names = ("true matches", "other candidates") if run.labels is not None else ("matches", "other candidates")
+    found = "matches" if run.right is not None else "pairs in one entity"
+    names = ("true matches" if run.labels is not None else found, "other candidates")
     edges = np.linspace(0.0, 1.0, _BINS + 1)
     counts = {
         "match": np.histogram(run.scores[shown], edges)[0],

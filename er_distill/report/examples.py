@@ -27,7 +27,12 @@ def examples(run: Run, band: tuple[float, float]) -> list[str]:
     inside = (score >= band[0]) & (score <= band[1])
     inside[closest] = False
     groups = [
-        ("Matches", "A random sample.", _sample(score, matched, chance), "No match was found."),
+        (
+            "Matches" if run.right is not None else "Pairs in one entity",
+            "A random sample.",
+            _sample(score, matched, chance),
+            "No match was found.",
+        ),
         ("Closest non-matches", "The highest scores that were not enough.", closest, "There is none."),
         (
             "The uncertain band",

@@ -83,7 +83,7 @@ class Run:
     entities : ndarray of int64, shape (len(left),), or None
         In dedup, the entity of each record.
     truth : Pairs or None
-        The true matches, where they are known.
+        The true matches, each once, where they are known.
     """
 
     left: Records
@@ -106,7 +106,7 @@ class Run:
         """What other thresholds would have given, after the matching; None where the truth is not known."""
         if self.labels is None or self.truth is None or not self.labels[self.kept].any():
             return None
-        return threshold_curve(self.labels[self.kept], self.scores[self.kept], len(np.unique(self.truth.keys())))
+        return threshold_curve(self.labels[self.kept], self.scores[self.kept], len(self.truth))
 
     @property
     def title(self) -> str:
