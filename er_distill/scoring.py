@@ -92,7 +92,8 @@ def check_threshold(threshold: float | None) -> None:
     """Raise InputError unless `threshold` is None or a number in [0, 1]."""
     if threshold is None:
         return
-    if not isinstance(threshold, (int, float, np.number)) or math.isnan(threshold) or not 0 <= threshold <= 1:
+    number = isinstance(threshold, (int, float, np.number)) and not isinstance(threshold, bool)
+    if not number or math.isnan(threshold) or not 0 <= threshold <= 1:
         raise InputError(
             f"threshold={threshold!r} must be a number in [0, 1]: the probability from which a pair is a match."
         )
