@@ -375,8 +375,11 @@ def _default_columns(frame: nw.DataFrame[Any], id_column: str | None) -> dict[st
 
 
 def _counts_rows(series: nw.Series[Any]) -> bool:
-    """Whether a column is 0, 1, 2, ... or 1, 2, 3, ...: row numbers say nothing about what a record means."""
-    if not series.dtype.is_integer() or len(series) < 3 or series.null_count():
+    """Whether a column is 0, 1, 2, ... or 1, 2, 3, ...: row numbers say nothing about what a record means.
+
+    A frame written to CSV with its index and read back has them too, as numbers or as text.
+    """
+    if len(series) < 3 or not (series.dtype.is_integer() or series.dtype == nw.String):
         return False
-    values = series.to_numpy()
-    return bool(values[0] in (0, 1) and (np.diff(values) == 1).all())
+    first = str(series[0])
+    return first in ("0", "1") and all(str(value) == str(k) for k, value in enumerate(series.to_list(), int(first)))
