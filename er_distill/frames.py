@@ -305,6 +305,6 @@ def match_pairs(
         threshold = load_student(student, "auto", None).threshold
     left, right = codes_of(given["left_id"].to_list(), given["right_id"].to_list(), one_table)
     mask = rules.match(
-        left, right, given["score"].to_list(), matching=matching, at=threshold, optimal=optimal, one_table=one_table
+        left, right, given["score"].to_numpy(), matching=matching, at=threshold, optimal=optimal, one_table=one_table
     )
     return give_back(with_column(given, "match", mask.astype(np.int64)))

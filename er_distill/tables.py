@@ -18,6 +18,8 @@ Frame = nw.DataFrame[Any]
 Columns = str | Sequence[str] | None
 Ids = str | tuple[str | None, str | None] | None
 
+_IDS_AT_ONCE = 250_000
+
 
 @dataclass(frozen=True)
 class Table:
@@ -101,9 +103,22 @@ def paired(left_on: Any, right_on: Any = None) -> tuple[dict[str, Any], dict[str
 
 def pairs_of(frame: Frame, left: Records, right: Records | None) -> Pairs:
     """Look up the records of a frame of pairs, with columns ``left_id`` and ``right_id``."""
-    for column in ("left_id", "right_id"):
+    other = left if right is None else right
+    ends = []
+    for column, records in (("left_id", left), ("right_id", other)):
         require(frame, column, "pairs")
-    return Pairs.from_ids(frame["left_id"].to_list(), frame["right_id"].to_list(), left, right)
+        ends.append(_rows_of(frame[column], records, f"pairs: column {column!r}"))
+    return Pairs(ends[0], ends[1], len(left), len(other), right is None).checked("pairs")
+
+
+def _rows_of(ids: nw.Series[Any], records: Records, source: str) -> npt.NDArray[np.int64]:
+    """Row numbers of ids, looked up a slice at a time: millions of them as Python objects would fill the memory."""
+    try:
+        slices = (ids[start : start + _IDS_AT_ONCE].to_list() for start in range(0, max(len(ids), 1), _IDS_AT_ONCE))
+        return np.concatenate([records.codes(part, source=source) for part in slices])
+    except InputError:
+        records.codes(ids.to_list(), source=source)  # says how many ids are unknown in all
+        raise
 
 
 def codes_of(

