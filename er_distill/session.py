@@ -7,6 +7,7 @@ got is read back, and an explicit device that was not got is an error.
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import logging
 import os
@@ -96,11 +97,6 @@ class Session:
         self._lock = threading.Lock()
         self._graphs: dict[int, OpenGraph] = {}
 
-    def _abandon(self) -> None:
-        """Forget the parent's graphs in a forked child; to free one would wait for threads that only the parent has."""
-        _INHERITED.append(self._graphs)
-        self._start_empty()
-
     def __getstate__(self) -> dict[str, Any]:
         return {"path": self.path, "_asked": self._asked, "_threads": self._threads}
 
@@ -152,8 +148,7 @@ class Session:
         with self._lock:
             if threads not in self._graphs:
                 if not self._graphs and hasattr(os, "register_at_fork"):  # not on Windows
-                    own = weakref.ref(self)
-                    os.register_at_fork(after_in_child=lambda: (session := own()) and session._abandon())
+                    os.register_at_fork(after_in_child=functools.partial(_abandon, weakref.ref(self)))
                 self._graphs[threads] = _open(self.path, self._asked, threads)
             return self._graphs[threads]
 
@@ -170,6 +165,14 @@ class Session:
         ndarray of float32
         """
         return self.open().run(feeds)
+
+
+def _abandon(session: weakref.ref[Session]) -> None:
+    """Forget the parent's graphs in a forked child; to free one would wait for threads that only the parent has."""
+    inherited = session()
+    if inherited is not None:
+        _INHERITED.append(inherited._graphs)
+        inherited._start_empty()
 
 
 def encoder_logits(

@@ -46,11 +46,11 @@ class EncoderConfig:
     base: str | Path  # a transformers id, or a folder with config.json, weights and tokenizer
     max_length: int = 128  # tokens a pair, special tokens included
     epochs: int = 3  # passes over all lists
-    learning_rate: float = 5e-5  # of AdamW, at its peak
+    learning_rate: float = 1e-4  # of AdamW, at its peak
     warmup: float = 0.1  # share of the steps in which the rate climbs to its peak; then it falls linearly to 0
     weight_decay: float = 0.01  # of AdamW, on matrices only
     max_gradient: float = 1.0  # norm above which a step's gradient is scaled down
-    batch_tokens: int = 4_096  # tokens a step, padding included: bounds the memory
+    batch_tokens: int = 2_048  # tokens a step, padding included: bounds the memory
     list_pairs: int = 16  # pairs a list; longer candidate lists are cut at random into several
     objective: Literal["listwise", "pairwise", "both"] = "listwise"
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"  # auto: bfloat16 autocast where the hardware has it
@@ -128,6 +128,11 @@ def train_encoder(
         When the labels or the base cannot be trained on, or the training diverges.
     DeviceError
         When the device cannot be had.
+
+    Notes
+    -----
+    Where other work shares the cores, set ``OMP_WAIT_POLICY=PASSIVE`` in the environment before Python starts: torch's
+    threads otherwise spin while they wait for each other, and a step takes twenty times as long.
     """
     _check_labels(tasks)
     device = choose_device(config.device)
