@@ -24,6 +24,9 @@ SYNTHETIC_SEED = 7
 SYNTHETIC_ENTITIES = 600  # of each generated task
 SYNTHETIC_WEIGHT = 0.25  # of each of the twelve generated tasks, beside 1 for each of the eight labelled ones
 MAX_LENGTH = 128  # tokens a pair
+EPOCHS = 6
+LEARNING_RATE = 1e-4
+ENCODER_PAIRS = 1_600  # of a task of weight 1
 SEED = 0
 
 
@@ -48,7 +51,10 @@ def main() -> None:
     labelled += [synthetic(task, SYNTHETIC_WEIGHT) for task in synthetic_tasks(SYNTHETIC_SEED, SYNTHETIC_ENTITIES)]
     config = DistillConfig(
         output=args.output,
-        encoder=EncoderConfig(base=offline_base(), max_length=MAX_LENGTH, seed=SEED),
+        encoder=EncoderConfig(
+            base=offline_base(), max_length=MAX_LENGTH, epochs=EPOCHS, learning_rate=LEARNING_RATE, seed=SEED
+        ),
+        encoder_pairs=ENCODER_PAIRS,
         name="er_distill default",
         licence="Apache-2.0",
         variants=("int8",),

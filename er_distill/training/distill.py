@@ -54,7 +54,9 @@ class DistillConfig:
     name: str = "student"
     licence: str = "not stated"  # of the student, for the card
     folds: int = 5  # parts of the queries; each is scored by trees fitted on the others, the first by the encoder too
-    encoder_pairs: int = 2_500  # labelled pairs a task of weight 1 gives the encoder; bounds its training time
+    encoder_pairs: int = (
+        2_500  # labelled pairs the encoder reads of a task of weight 1, to learn and held out; bounds the time
+    )
     variants: tuple[str, ...] = ("fp32", "int8")  # graphs the folder holds
     default_variant: str = "int8"  # what is served unless another is asked for
     seed: int = 0
@@ -63,14 +65,18 @@ class DistillConfig:
 
 @dataclass(frozen=True)
 class _Prepared:
-    """A task with its features; `fold` numbers the part of the queries a pair belongs to."""
+    """A task with its features; `query` and `fold` number a labelled pair's query and the part that belongs to."""
 
     candidates: Candidates
     labels: Labels
     features: np.ndarray  # of the labelled pairs
     known: np.ndarray  # rows of the labelled pairs
     target: np.ndarray
+    query: np.ndarray
     fold: np.ndarray
+
+    def pairs(self, rows: np.ndarray) -> Pairs:
+        return self.candidates.pairs.take(self.known[rows])
 
     def tree_task(self, rows: np.ndarray) -> TreeTask:
         return TreeTask(self.features[rows], self.target[rows], self.labels.weight)
@@ -121,8 +127,8 @@ def distill(
     trees = fit_trees([task.tree_task(np.arange(len(task.known))) for task in prepared], config.trees)
 
     _say("encoder", progress)
-    chosen = [_encoder_rows(t, z, config) for t, z in zip(prepared, lexical_logits, strict=True)]
-    encoder = _encoder([_encoder_task(t, rows) for t, rows in zip(prepared, chosen, strict=True)], config, progress)
+    learned = [_rows_to_learn(t, z, config) for t, z in zip(prepared, lexical_logits, strict=True)]
+    encoder = _encoder([_encoder_task(t, rows) for t, rows in zip(prepared, learned, strict=True)], config, progress)
 
     _say("export", progress)
     with tempfile.TemporaryDirectory(prefix=f".{config.output.name}-", dir=config.output.parent) as partial:
@@ -133,15 +139,20 @@ def distill(
         encoder.tokenizer.save(str(folder / "tokenizer.json"))
 
         _say("calibration and parity", progress)
-        held_out = [_held_out(t, z, encoder) for t, z in zip(prepared, lexical_logits, strict=True)]
+        rows = [_rows_to_hold_out(task, config) for task in prepared]
+        held_out = [_held_out(t, z, r, encoder) for t, z, r in zip(prepared, lexical_logits, rows, strict=True)]
         targets, weights = [task.target for task in prepared], [task.labels.weight for task in prepared]
         settled = calibrate.fit_settled(lexical_logits, targets, weights)
         reference = calibrate.fit_variant("torch", False, settled, held_out)
         variants: dict[str, Variant] = {}
         checks: dict[str, Any] = {}
         for name, graph in graphs.items():
-            own = _scored_by_graph(held_out, prepared, folder / graph, name in export.ONE_BY_ONE, encoder)
-            variants[name] = calibrate.fit_variant(graph, name in export.ONE_BY_ONE, settled, own)
+            one_by_one = name in export.ONE_BY_ONE
+            own = [
+                _scored_by_graph(part, task, r, folder / graph, one_by_one, encoder)
+                for part, task, r in zip(held_out, prepared, rows, strict=True)
+            ]
+            variants[name] = calibrate.fit_variant(graph, one_by_one, settled, own)
             checks[name] = {
                 "parity": _check_parity(name, reference, held_out, variants[name], own),
                 "held_out": calibrate.summarise(variants[name], own),
@@ -218,7 +229,7 @@ def _prepare(task: Candidates, labels: Labels, config: DistillConfig) -> _Prepar
     features = np.concatenate([values[labels.known[rows]] for rows, values in chunks])
     queries, query = np.unique(task.pairs.left[known], return_inverse=True)
     fold = np.random.default_rng(config.seed).permutation(len(queries)) % config.folds
-    return _Prepared(task, labels, features, known, labels.target[known], fold[query])
+    return _Prepared(task, labels, features, known, labels.target[known], query, fold[query])
 
 
 def _cross_fitted(prepared: Sequence[_Prepared], config: DistillConfig) -> list[np.ndarray]:
@@ -231,26 +242,38 @@ def _cross_fitted(prepared: Sequence[_Prepared], config: DistillConfig) -> list[
     return logits
 
 
-def _encoder_rows(task: _Prepared, logits: np.ndarray, config: DistillConfig) -> np.ndarray:
-    """The labelled pairs the encoder learns: whole lists outside its held-out fold, as many as `encoder_pairs` allows.
+def _rows_to_learn(task: _Prepared, logits: np.ndarray, config: DistillConfig) -> np.ndarray:
+    """The labelled pairs the encoder learns: whole lists outside its held-out fold.
 
-    Where there are more, half are the lists the trees are least sure of, which is where the encoder will be asked; the
-    other half is drawn at random.
+    Where there are more than `encoder_pairs` allows, half are the lists the trees are least sure of, which is where the
+    encoder will be asked; the other half is drawn at random.
     """
-    rows = np.flatnonzero(task.fold != HELD_OUT_FOLD)
-    budget = round(config.encoder_pairs * task.labels.weight)
-    if len(rows) <= budget:
-        return rows
-    queries, query = np.unique(task.candidates.pairs.left[task.known[rows]], return_inverse=True)
-    size = np.bincount(query)
-    doubt = np.full(len(queries), np.inf)
-    np.minimum.at(doubt, query, np.abs(logits[rows]))
-    at_random = np.random.default_rng(config.seed).permutation(len(queries))
-    chosen = np.zeros(len(queries), dtype=bool)
-    for order, share in ((np.argsort(doubt, kind="stable"), budget / 2), (at_random, budget)):
-        order = order[~chosen[order]]
-        chosen[order[size[chosen].sum() + np.cumsum(size[order]) <= share]] = True
-    return rows[chosen[query]]
+    doubt = np.full(task.query.max() + 1, np.inf)
+    np.minimum.at(doubt, task.query, np.abs(logits))
+    budget = config.encoder_pairs * task.labels.weight
+    unsure_first, at_random = np.argsort(doubt, kind="stable"), _shuffled_queries(task, config)
+    half = _whole_lists(task, task.fold != HELD_OUT_FOLD, unsure_first, budget / 2)
+    return np.flatnonzero(
+        half | _whole_lists(task, (task.fold != HELD_OUT_FOLD) & ~half, at_random, budget - half.sum())
+    )
+
+
+def _rows_to_hold_out(task: _Prepared, config: DistillConfig) -> np.ndarray:
+    """The labelled pairs that calibration and parity are measured on: whole lists of the held-out fold, at random."""
+    budget = config.encoder_pairs * task.labels.weight
+    return np.flatnonzero(_whole_lists(task, task.fold == HELD_OUT_FOLD, _shuffled_queries(task, config), budget))
+
+
+def _shuffled_queries(task: _Prepared, config: DistillConfig) -> np.ndarray:
+    return np.random.default_rng(config.seed).permutation(task.query.max() + 1)
+
+
+def _whole_lists(task: _Prepared, among: np.ndarray, order: np.ndarray, budget: float) -> np.ndarray:
+    """Mark the pairs of the first queries in `order` that, of the marked pairs, together have at most `budget`."""
+    size = np.bincount(task.query[among], minlength=len(order))
+    chosen = np.zeros(len(order), dtype=bool)
+    chosen[order[np.cumsum(size[order]) <= budget]] = True
+    return among & chosen[task.query]
 
 
 def _encoder_task(task: _Prepared, rows: np.ndarray) -> EncoderTask:
@@ -286,27 +309,17 @@ def _encoder(tasks: Sequence[EncoderTask], config: DistillConfig, progress: bool
     return encoder
 
 
-def _held_out_pairs(task: _Prepared) -> tuple[np.ndarray, Pairs]:
-    rows = np.flatnonzero(task.fold == HELD_OUT_FOLD)
-    return rows, task.candidates.pairs.take(task.known[rows])
-
-
-def _held_out(task: _Prepared, logits: np.ndarray, encoder: EncoderModel) -> HeldOut:
-    rows, pairs = _held_out_pairs(task)
-    scores = encoder.predict(*_texts(task.candidates), pairs).astype(np.float64)
+def _held_out(task: _Prepared, logits: np.ndarray, rows: np.ndarray, encoder: EncoderModel) -> HeldOut:
+    scores = encoder.predict(*_texts(task.candidates), task.pairs(rows)).astype(np.float64)
     return HeldOut(task.candidates.name, logits[rows], scores, task.target[rows], task.labels.weight)
 
 
 def _scored_by_graph(
-    held_out: Sequence[HeldOut], prepared: Sequence[_Prepared], graph: Path, one_by_one: bool, encoder: EncoderModel
-) -> list[HeldOut]:
+    part: HeldOut, task: _Prepared, rows: np.ndarray, graph: Path, one_by_one: bool, encoder: EncoderModel
+) -> HeldOut:
     """The held-out pairs, with an exported graph's logits in place of the model's."""
-    parts = []
-    for part, task in zip(held_out, prepared, strict=True):
-        left, right = _texts(task.candidates)
-        logits = export.graph_logits(graph, encoder, left, right, _held_out_pairs(task)[1], one_by_one=one_by_one)
-        parts.append(dataclasses.replace(part, encoder=logits.astype(np.float64)))
-    return parts
+    logits = export.graph_logits(graph, encoder, *_texts(task.candidates), task.pairs(rows), one_by_one=one_by_one)
+    return dataclasses.replace(part, encoder=logits.astype(np.float64))
 
 
 def _check_parity(
@@ -338,7 +351,8 @@ def _teachers(labels: Sequence[Labels]) -> tuple[Teacher, ...]:
 def _provenance(
     config: DistillConfig, prepared: Sequence[_Prepared], checks: dict[str, Any], seconds: float
 ) -> dict[str, Any]:
-    settings = dataclasses.asdict(config) | {"output": config.output.name}
+    settings = dataclasses.asdict(config)
+    del settings["output"], settings["work"]  # where it was made says nothing of what was made
     settings["encoder"]["base"] = Path(str(config.encoder.base)).name
     return {
         "command": " ".join(["python", *sys.argv]),
