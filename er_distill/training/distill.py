@@ -182,7 +182,9 @@ def distill(
             config.output.rmdir()
         # A copy under a hidden name and one rename: the student is there whole, or not at all.
         arriving = config.output.with_name(f".{config.output.name}.partial")
-        shutil.copytree(folder, arriving)
+        arriving.mkdir()  # not a copy of the temporary folder itself, which nobody else may read
+        for path in folder.iterdir():
+            shutil.copy(path, arriving)
         arriving.rename(config.output)
     return config.output
 
