@@ -14,9 +14,7 @@ import logging
 import os
 from pathlib import Path
 
-from er_distill.training.distill import DistillConfig, distill
-from er_distill.training.encoder import EncoderConfig
-from er_distill.training.labels import read_task, synthetic
+from er_distill.training import DistillConfig, EncoderConfig, distill, from_synthetic, read_task
 from er_distill.training.synthetic import tasks as synthetic_tasks
 
 TEACHERS = {"qwen2.5-14b": "Apache-2.0", "qwen2.5-32b": "Apache-2.0"}
@@ -48,7 +46,7 @@ def main() -> None:
 
     data = Path(os.environ["ER_DISTILL_DATA"]) / "distiller"
     labelled = [read_task(folder, TEACHERS) for folder in sorted(data.iterdir())]
-    labelled += [synthetic(task, SYNTHETIC_WEIGHT) for task in synthetic_tasks(SYNTHETIC_SEED, SYNTHETIC_ENTITIES)]
+    labelled += [from_synthetic(task, SYNTHETIC_WEIGHT) for task in synthetic_tasks(SYNTHETIC_SEED, SYNTHETIC_ENTITIES)]
     config = DistillConfig(
         output=args.output,
         encoder=EncoderConfig(
@@ -56,6 +54,7 @@ def main() -> None:
         ),
         encoder_pairs=ENCODER_PAIRS,
         name="er_distill default",
+        base_name="all-MiniLM-L6-v2 (Apache-2.0)",
         licence="Apache-2.0",
         variants=("int8",),
         seed=SEED,

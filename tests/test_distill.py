@@ -17,9 +17,9 @@ from er_distill.artefact import Line, Variant  # noqa: E402
 from er_distill.errors import ExportError, InputError  # noqa: E402
 from er_distill.training import calibrate, export  # noqa: E402
 from er_distill.training.calibrate import HeldOut  # noqa: E402
-from er_distill.training.distill import DistillConfig, distill  # noqa: E402
 from er_distill.training.encoder import EncoderConfig  # noqa: E402
-from er_distill.training.labels import Candidates, Labels, synthetic  # noqa: E402
+from er_distill.training.labels import Candidates, Labels, from_synthetic  # noqa: E402
+from er_distill.training.pipeline import DistillConfig, distill  # noqa: E402
 from er_distill.training.synthetic import generate  # noqa: E402
 from er_distill.training.trees import TreesConfig  # noqa: E402
 from tests.tiny_encoders import save_bert  # noqa: E402
@@ -35,7 +35,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def tasks() -> list[Task]:
     kinds = [("people", False), ("companies", False), ("people", True)]
-    return [synthetic(generate(kind, 40, seed=k, dedup=dedup), 1.0) for k, (kind, dedup) in enumerate(kinds)]
+    return [from_synthetic(generate(kind, 40, seed=k, dedup=dedup), 1.0) for k, (kind, dedup) in enumerate(kinds)]
 
 
 def config(base: Path, output: Path, **changes: object) -> DistillConfig:
@@ -60,7 +60,7 @@ def test_the_folder_is_a_student_that_matches(made: Path, tasks: list[Task]) -> 
         "trees.onnx",
     ]
     assert [path.name for path in made.parent.iterdir()] == ["student"]
-    candidates, known = synthetic(generate("people", 60, seed=99), 1.0)
+    candidates, known = from_synthetic(generate("people", 60, seed=99), 1.0)
     for variant in ("fp32", "int8"):
         student = Student.load(made, variant=variant)
         scores = student.score(candidates.left, candidates.right, candidates.pairs)
@@ -94,7 +94,7 @@ def test_the_same_seed_gives_the_same_student(base: Path, tasks: list[Task], mad
 def test_a_trained_encoder_is_taken_from_the_work_folder(
     base: Path, tasks: list[Task], made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from er_distill.training import distill as module
+    from er_distill.training import pipeline as module
 
     one = [tasks[0][0]], [tasks[0][1]]
     work = tmp_path / "work"
@@ -121,7 +121,7 @@ def test_a_student_that_fails_its_parity_check_is_not_there(
 def test_wrong_input_is_refused_before_anything_is_trained(
     base: Path, tasks: list[Task], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from er_distill.training import distill as module
+    from er_distill.training import pipeline as module
 
     monkeypatch.setattr(module, "fit_trees", None)
     candidates, known = tasks[0]

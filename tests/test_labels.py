@@ -85,7 +85,7 @@ def test_what_is_missing_is_named(folder: Path) -> None:
 @pytest.mark.parametrize("dedup", [False, True])
 def test_generated_tasks_are_labelled_with_their_truth(dedup: bool) -> None:
     task = generate("people", 40, seed=2, dedup=dedup)
-    candidates, found = labels.synthetic(task, 0.25)
+    candidates, found = labels.from_synthetic(task, 0.25)
     assert (candidates.right is None) == dedup
     matched = np.flatnonzero(found.target == 1)
     pairs = set(zip(candidates.pairs.left[matched].tolist(), candidates.pairs.right[matched].tolist(), strict=True))

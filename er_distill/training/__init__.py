@@ -6,7 +6,40 @@ student never does. Modules here that import one of these turn its absence into 
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from er_distill.errors import MissingExtraError
+
+if TYPE_CHECKING:
+    from er_distill.training.encoder import EncoderConfig
+    from er_distill.training.labels import Candidates, Labels, from_synthetic, from_table, read_task
+    from er_distill.training.pipeline import DistillConfig, distill
+    from er_distill.training.trees import TreesConfig
+
+__all__ = [
+    "Candidates",
+    "DistillConfig",
+    "EncoderConfig",
+    "Labels",
+    "TreesConfig",
+    "distill",
+    "from_synthetic",
+    "from_table",
+    "read_task",
+]
+
+_HOME_OF = {
+    "Candidates": "labels",
+    "DistillConfig": "pipeline",
+    "EncoderConfig": "encoder",
+    "Labels": "labels",
+    "TreesConfig": "trees",
+    "distill": "pipeline",
+    "from_synthetic": "labels",
+    "from_table": "labels",
+    "read_task": "labels",
+}
 
 
 def missing_extra(error: ImportError) -> MissingExtraError:
@@ -24,3 +57,12 @@ def missing_extra(error: ImportError) -> MissingExtraError:
     return MissingExtraError(
         f'Training needs {error.name or "a package"}, which is not installed. Run: pip install "er-distill[train]"'
     )
+
+
+def __getattr__(name: str) -> Any:
+    # A public name brings its module, and torch behind it, on first use.
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'er_distill.training' has no attribute {name!r}")
+    value = getattr(import_module(f"er_distill.training.{_HOME_OF[name]}"), name)
+    globals()[name] = value
+    return value

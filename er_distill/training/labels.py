@@ -131,7 +131,7 @@ def pairs_of_tuples(tuples: Sequence[Mapping[str, Any]], left: Records, right: R
     return Pairs.from_ids(queries, candidates, left, right, source=source)
 
 
-def synthetic(
+def from_synthetic(
     task: SyntheticTask, weight: float, rules: Sequence[blocking.Rule] | None = None
 ) -> tuple[Candidates, Labels]:
     """Turn a generated task into candidates from blocking, labelled with its truth."""

@@ -52,6 +52,7 @@ class DistillConfig:
     encoder: EncoderConfig
     trees: TreesConfig = field(default_factory=TreesConfig)
     name: str = "student"
+    base_name: str = ""  # what the card calls the encoder's base; by default the last part of its path
     licence: str = "not stated"  # of the student, for the card
     folds: int = 5  # parts of the queries; each is scored by trees fitted on the others, the first by the encoder too
     encoder_pairs: int = (
@@ -355,9 +356,9 @@ def _provenance(
 ) -> dict[str, Any]:
     settings = dataclasses.asdict(config)
     del settings["output"], settings["work"]  # where it was made says nothing of what was made
-    settings["encoder"]["base"] = Path(str(config.encoder.base)).name
+    settings["encoder"]["base"] = settings.pop("base_name") or Path(str(config.encoder.base)).name
     return {
-        "command": " ".join(["python", *sys.argv]),
+        "command": " ".join(["python", *sys.orig_argv[1:]]),
         "seed": config.seed,
         "seconds": round(seconds),
         "python": platform.python_version(),
