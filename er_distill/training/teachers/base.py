@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -96,6 +96,128 @@ class Answer:
         return votes
 
 
+@dataclass(frozen=True)
+class Request:
+    """One thing to ask a model, before it is sent.
+
+    Two requests are the same when all fields but the two upper bounds are equal.
+
+    Attributes
+    ----------
+    teacher : str
+        The teacher's name: ``"openai:gpt-4o-mini"``.
+    model : str
+    prompt_hash : str
+        SHA-256, in hex, of the messages and of the form that the answer is asked in.
+    messages : tuple of dict
+        Role and content of each message.
+    parameters : mapping
+        What else the answer depends on: temperature, seed, limit of tokens. JSON values only, never a key.
+    task : str
+        Name of the candidates.
+    query_id : str
+    candidate_ids : tuple of str
+        The candidates in the order in which this request shows them; one in a `match`, two in a `compare`.
+    step : int
+        Place among the requests of its question, from 0.
+    max_prompt_tokens, max_completion_tokens : int
+        Upper bounds, for the worst-case price.
+    """
+
+    teacher: str
+    model: str
+    prompt_hash: str
+    messages: tuple[dict[str, str], ...]
+    parameters: Mapping[str, Any]
+    task: str
+    query_id: str
+    candidate_ids: tuple[str, ...]
+    step: int
+    max_prompt_tokens: int
+    max_completion_tokens: int
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """A request that was sent once, and what came of it.
+
+    Attributes
+    ----------
+    request : Request
+    text : str or None
+        The raw answer, readable or not; None when none came.
+    error : str or None
+        Why no answer came: "timeout", "HTTP 429". An attempt has either a text or an error.
+    choice : int or None
+        What was read from the text: position in ``request.candidate_ids`` or :data:`NONE`; None where the text is no
+        choice (an explanation) or could not be read.
+    prompt_tokens, completion_tokens : int or None
+        As the server counted them; None where it did not say, or no answer came.
+    seconds : float
+    started : str
+        ISO 8601, UTC.
+    logprobs : tuple of float or None
+        Natural logarithms of the probability of each of ``request.candidate_ids`` and, last, of none, where the server
+        gave them; all finite.
+    """
+
+    request: Request
+    text: str | None
+    error: str | None
+    choice: int | None
+    prompt_tokens: int | None
+    completion_tokens: int | None
+    seconds: float
+    started: str
+    logprobs: tuple[float, ...] | None = None
+
+
+class Recorder(Protocol):
+    """Sees every attempt of a teacher: what keeps answers and guards a budget.
+
+    A teacher calls :meth:`known` first and sends nothing where that gives an attempt. Else it calls :meth:`reserve`
+    before each attempt (retries too) and :meth:`record` with its reservation after it, whatever came of it. The calls
+    come from one thread, and attempts overlap.
+    """
+
+    def known(self, request: Request) -> Attempt | None:
+        """Return the answered attempt (one with a text) of the same request, where one is kept."""
+        ...
+
+    def reserve(self, request: Request) -> Any:
+        """Set the worst-case price of one attempt aside.
+
+        Returns
+        -------
+        object
+            What to hand to :meth:`record`.
+
+        Raises
+        ------
+        BudgetSpent
+            When the budget does not hold it; the teacher then sends nothing more.
+        """
+        ...
+
+    def record(self, reservation: Any, attempt: Attempt) -> None:
+        """Keep an attempt and settle its reservation."""
+        ...
+
+
+class NoRecorder:
+    """Keeps nothing and allows everything."""
+
+    def known(self, request: Request) -> Attempt | None:
+        """Return None."""
+        return None
+
+    def reserve(self, request: Request) -> None:
+        """Allow the attempt."""
+
+    def record(self, reservation: None, attempt: Attempt) -> None:
+        """Forget the attempt."""
+
+
 class Teacher(Protocol):
     """Anything that answers questions.
 
@@ -111,7 +233,33 @@ class Teacher(Protocol):
     licence: str
 
     def answer(self, candidates: Candidates, questions: Sequence[Question]) -> Iterator[tuple[int, Answer]]:
-        """Yield (position in `questions`, answer) as answers arrive, each question once, in any order."""
+        """Yield (position in `questions`, answer) as answers arrive, each question once, in any order.
+
+        Raises
+        ------
+        BudgetSpent
+            When a recorder refuses a request: after the answers that had arrived were yielded.
+        """
+        ...
+
+
+class PaidTeacher(Teacher, Protocol):
+    """A teacher that sends requests.
+
+    Attributes
+    ----------
+    recorder : Recorder
+        Sees every attempt; set it before asking.
+    """
+
+    recorder: Recorder
+
+    def requests(self, candidates: Candidates, questions: Sequence[Question]) -> Iterator[list[Request]]:
+        """Yield the requests of each question, as far as they are known before an answer: for a dry run.
+
+        What depends on an answer (the later rounds of `compare`, a validation, an explanation) is listed as in the
+        longest run, with a prompt of the same size.
+        """
         ...
 
 
