@@ -33,6 +33,10 @@ class ExportError(ErDistillError):
     """A trained model cannot be written as a graph, or its graph does not score as it does."""
 
 
+class TeacherError(ErDistillError, RuntimeError):
+    """A teacher refuses every request: a wrong key, an unknown model, an account without credit."""
+
+
 class BudgetSpent(ErDistillError):  # noqa: N818 - a stop that was asked for, with everything kept
     """The next request to a teacher could cost more than the budget still holds."""
 

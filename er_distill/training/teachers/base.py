@@ -108,7 +108,7 @@ class Request:
         The teacher's name: ``"openai:gpt-4o-mini"``.
     model : str
     prompt_hash : str
-        SHA-256, in hex, of the messages and of the form that the answer is asked in.
+        SHA-256, in hex, of the messages and of the answers allowed.
     messages : tuple of dict
         Role and content of each message.
     parameters : mapping
@@ -177,7 +177,7 @@ class Recorder(Protocol):
 
     A teacher calls :meth:`known` first and sends nothing where that gives an attempt. Else it calls :meth:`reserve`
     before each attempt (retries too) and :meth:`record` with its reservation after it, whatever came of it. The calls
-    come from one thread, and attempts overlap.
+    come one at a time, from a thread that need not be the caller's, and attempts overlap.
     """
 
     def known(self, request: Request) -> Attempt | None:
