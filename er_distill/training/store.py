@@ -1,0 +1,308 @@
+"""The label store: every request to a teacher as it was sent, every answer as it came, and what it cost.
+
+A row is written before a request is sent and filled in after it, so that a run which is killed leaves behind what it
+has paid for, and what it may have paid for. Several processes can write at once. A budget holds for the folder: what
+any run ever spent there counts, and the worst case of a request is set aside, in one transaction, before it is sent.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import json
+import os
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from er_distill.errors import BudgetSpent, InputError
+from er_distill.training.database import FILE, Database
+from er_distill.training.prices import Price
+from er_distill.training.teachers.base import Attempt, Request
+
+NANO = 1_000_000_000
+"""Money is kept in billionths: integers add up exactly."""
+
+_REFUSED = "HTTP 4"
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What all runs on one folder may spend together; None: no limit.
+
+    Attributes
+    ----------
+    money : float or None
+        In the currency of the prices.
+    calls : int or None
+        Requests sent, failed ones included.
+    tokens : int or None
+        Read and written.
+    """
+
+    money: float | None = None
+    calls: int | None = None
+    tokens: int | None = None
+
+
+@dataclass(frozen=True)
+class Held:
+    """What counts against the limits: what was spent, and the worst case where that is not known.
+
+    Attributes
+    ----------
+    calls, tokens : int
+    money : float
+        Of the calls that have a price.
+    spent : float
+        The part of `money` that is known to be spent.
+    """
+
+    calls: int
+    tokens: int
+    money: float
+    spent: float
+
+
+@dataclass(frozen=True)
+class _Reservation:
+    attempt: int
+    price: Price | None
+    tokens: int
+    money: int | None
+
+
+class LabelStore:
+    """A labels folder, open for one run; the :class:`~er_distill.training.teachers.base.Recorder` of its teachers.
+
+    Parameters
+    ----------
+    folder : Path
+        Made where it is missing.
+    prices : mapping of str to Price, optional
+        By the teacher's name; a teacher that is not in it has an unknown price.
+    limits : Limits, optional
+    secrets : collection of str
+        Texts that must never be stored (keys): blanked out wherever a server sends them back.
+
+    Attributes
+    ----------
+    other_runs : int
+        Runs of other living processes on the folder when this one began.
+
+    Raises
+    ------
+    InputError
+        When the folder cannot be used, or holds the store of a newer er_distill.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        prices: Mapping[str, Price] | None = None,
+        limits: Limits | None = None,
+        secrets: Collection[str] = (),
+    ) -> None:
+        self._prices = dict(prices or {})
+        self._limits = limits or Limits()
+        self._secrets = [secret for secret in secrets if secret]
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"{folder} cannot be made a labels folder: {error.strerror}. Name another.") from error
+        self.database = Database(folder / FILE)
+        with self.database.transaction():
+            open_runs = [row["pid"] for row in self.database.rows("SELECT pid FROM runs WHERE ended IS NULL")]
+            self.other_runs = sum(_is_alive(pid) for pid in open_runs)
+            self._run = self.database.put("runs", {"pid": os.getpid(), "started": _now()})
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the run; what it stored stays."""
+        self.database.run("UPDATE runs SET ended = ? WHERE id = ?", _now(), self._run)
+        self.database.close()
+
+    @property
+    def held(self) -> Held:
+        """What counts against the limits so far, of all runs."""
+        (row,) = self.database.rows("SELECT * FROM held")
+        return Held(row["calls"], row["tokens"], row["money"] / NANO, row["spent"] / NANO)
+
+    def known(self, request: Request) -> Attempt | None:
+        """Return the answered attempt of a request that asked the same.
+
+        That is one with an equal teacher, prompt, parameters and step: a record that was renamed keeps its answers, a
+        record whose text has changed is asked about anew.
+        """
+        found = self.database.rows(
+            "SELECT * FROM attempts WHERE key = ? AND text IS NOT NULL ORDER BY id LIMIT 1", key_of(request)
+        )
+        if not found:
+            return None
+        row = found[0]
+        return Attempt(
+            request,
+            row["text"],
+            None,
+            row["choice"],
+            row["prompt_tokens"],
+            row["completion_tokens"],
+            row["seconds"],
+            row["started"],
+            None if row["logprobs"] is None else tuple(json.loads(row["logprobs"])),
+        )
+
+    def reserve(self, request: Request) -> _Reservation:
+        """Write down that a request is about to be sent, and set its worst case aside.
+
+        Raises
+        ------
+        BudgetSpent
+            When a limit does not hold it; nothing is written then.
+        InputError
+            When money is limited and the teacher has no price.
+        """
+        price = self._prices.get(request.teacher)
+        tokens, money = worst_case(request, price)
+        if money is None and self._limits.money is not None:
+            raise InputError(f"{request.teacher} has no price, so a budget in money cannot hold it. Give one.")
+        messages = json.dumps(request.messages, ensure_ascii=False)
+        with self.database.transaction():
+            self._refuse_over(tokens, money or 0)
+            self.database.put(
+                "prompts", {"hash": request.prompt_hash, "messages": self._clean(messages)}, or_else="IGNORE"
+            )
+            attempt = self.database.put(
+                "attempts",
+                {
+                    "key": key_of(request),
+                    "run": self._run,
+                    "teacher": request.teacher,
+                    "model": request.model,
+                    "prompt_hash": request.prompt_hash,
+                    "parameters": _canonical(request.parameters),
+                    "task": request.task,
+                    "query_id": request.query_id,
+                    "candidate_ids": json.dumps(request.candidate_ids),
+                    "step": request.step,
+                    "price_prompt": None if price is None else price.prompt,
+                    "price_completion": None if price is None else price.completion,
+                    "currency": None if price is None else price.currency,
+                    "started": _now(),
+                    "held_tokens": tokens,
+                    "held_money": money,
+                },
+            )
+            self.database.run(
+                "UPDATE held SET calls = calls + 1, tokens = tokens + ?, money = money + ?", tokens, money or 0
+            )
+        return _Reservation(attempt, price, tokens, money)
+
+    def record(self, reservation: _Reservation, attempt: Attempt) -> None:
+        """Fill in what came of a request, and settle its reservation.
+
+        What the server counted is what was spent. Where it said nothing, the worst case stays set aside: a request that
+        timed out may have been billed. One that the server refused (an HTTP error from 400 to 499) was not.
+        """
+        read, written = attempt.prompt_tokens, attempt.completion_tokens
+        tokens, held = reservation.tokens, reservation.money
+        money: int | None = None
+        if attempt.error is not None and attempt.error.startswith(_REFUSED):
+            tokens = money = held = 0
+        elif read is not None and written is not None:
+            tokens = read + written
+            if reservation.price is not None:
+                money = held = _nano(reservation.price.money(read, written))
+        with self.database.transaction():
+            self.database.run(
+                """UPDATE attempts SET done = 1, started = ?, seconds = ?, text = ?, error = ?, choice = ?,
+                logprobs = ?, prompt_tokens = ?, completion_tokens = ?, money = ?, held_tokens = ?, held_money = ?
+                WHERE id = ?""",
+                attempt.started,
+                attempt.seconds,
+                self._clean(attempt.text),
+                self._clean(attempt.error),
+                attempt.choice,
+                None if attempt.logprobs is None else json.dumps(attempt.logprobs),
+                read,
+                written,
+                money,
+                tokens,
+                held,
+                reservation.attempt,
+            )
+            self.database.run(
+                "UPDATE held SET tokens = tokens + ?, money = money + ?, spent = spent + ?",
+                tokens - reservation.tokens,
+                (held or 0) - (reservation.money or 0),
+                money or 0,
+            )
+
+    def _refuse_over(self, tokens: int, money: int) -> None:
+        """Raise BudgetSpent when one more call, of so many tokens and so much money at worst, could pass a limit."""
+        (held,) = self.database.rows("SELECT * FROM held")
+        limits = self._limits
+        if limits.calls is not None and held["calls"] + 1 > limits.calls:
+            raise BudgetSpent(f"the limit of {limits.calls:,} calls is reached")
+        if limits.tokens is not None and held["tokens"] + tokens > limits.tokens:
+            raise BudgetSpent(
+                f"the limit of {limits.tokens:,} tokens is reached: {held['tokens']:,} are spent or set aside, "
+                f"and the next call can take {tokens:,}"
+            )
+        if limits.money is not None and held["money"] + money > _nano(limits.money):
+            raise BudgetSpent(
+                f"the budget of {limits.money:g} is reached: {held['money'] / NANO:.4f} are spent or set aside, "
+                f"and the next call can cost {money / NANO:.4f}"
+            )
+
+    def _clean(self, text: str | None) -> str | None:
+        if text is not None:
+            for secret in self._secrets:
+                text = text.replace(secret, "***")
+        return text
+
+
+def worst_case(request: Request, price: Price | None) -> tuple[int, int | None]:
+    """Return the most tokens a request can take, and the most money, in billionths; None where it has no price."""
+    tokens = request.max_prompt_tokens + request.max_completion_tokens
+    if price is None:
+        return tokens, None
+    return tokens, _nano(price.money(request.max_prompt_tokens, request.max_completion_tokens))
+
+
+def key_of(request: Request) -> str:
+    """Hash what the answer to a request depends on."""
+    parts = [request.teacher, request.model, request.prompt_hash, _canonical(request.parameters), str(request.step)]
+    return hashlib.sha256("\x00".join(parts).encode()).hexdigest()
+
+
+def _canonical(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, ensure_ascii=False)
+
+
+def _nano(money: float) -> int:
+    return round(money * NANO)
+
+
+def _now() -> str:
+    return dt.datetime.now(dt.UTC).isoformat(timespec="milliseconds")
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
