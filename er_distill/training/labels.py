@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Iterable, Mapping, Sequence
+import zlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -69,6 +70,33 @@ class Labels:
         return ~np.isnan(self.target)
 
 
+@dataclass(frozen=True)
+class GivenAnswer:
+    """An answer in the benchmark's format: ``{"query_id", "answer_id", "answered"}``.
+
+    Attributes
+    ----------
+    answer_id : str or None
+        The chosen candidate; None for none of them.
+    answered : bool
+        False where the teacher gave no usable answer.
+    explanation : str or None
+    """
+
+    answer_id: str | None
+    answered: bool
+    explanation: str | None
+
+    def place_in(self, candidate_ids: Sequence[Any]) -> int | None:
+        """Return the chosen candidate's place in a list, -1 for none of them, None for no answer to this list."""
+        if not self.answered:
+            return None
+        if self.answer_id is None:
+            return -1
+        ids = [str(candidate) for candidate in candidate_ids]
+        return ids.index(self.answer_id) if self.answer_id in ids else None
+
+
 def read_task(folder: Path, teachers: Mapping[str, str], *, unlabelled: bool = True) -> tuple[Candidates, Labels]:
     """Read a task in the layout of the DistillER benchmark (see ``docs/benchmark-data.md``).
 
@@ -103,15 +131,15 @@ def read_task(folder: Path, teachers: Mapping[str, str], *, unlabelled: bool = T
     votes = np.full((len(teachers), len(pairs)), np.nan, dtype=np.float32)
     counts = []
     for vote, name in zip(votes, teachers, strict=True):
-        answers = {str(entry["query_id"]): entry for entry in read_jsonl(_teacher_file(folder, name))}
+        answers = read_answers(_teacher_file(folder, name))
         at = 0
         for entry in tuples:
             size = len(entry["candidate_ids"])
             answer = answers.get(str(entry["query_id"])) if at < n_labelled else None
-            if answer is not None and answer["answered"]:
-                vote[at : at + size] = [candidate == answer["answer_id"] for candidate in entry["candidate_ids"]]
+            if answer is not None and (place := answer.place_in(entry["candidate_ids"])) is not None:
+                vote[at : at + size] = np.arange(size) == place
             at += size
-        counts.append(Teacher(name, teachers[name], sum(bool(entry["answered"]) for entry in answers.values())))
+        counts.append(Teacher(name, teachers[name], sum(answer.answered for answer in answers.values())))
     voted = (~np.isnan(votes)).sum(axis=0)
     with np.errstate(invalid="ignore"):
         target = np.where(voted > 0, np.nansum(votes, axis=0) / voted, np.nan).astype(np.float32)
@@ -170,7 +198,7 @@ def from_table(
         if column not in labels:
             raise InputError(f"labels of {name} have no column {column!r}. {did_you_mean(column, labels)}")
     labelled = Pairs.from_ids(labels["left_id"], labels["right_id"], left, right, source=f"labels of {name}")
-    values = np.array([_label(value, row, name) for row, value in enumerate(labels["label"])], dtype=np.float32)
+    values = np.array([label_value(value, row, name) for row, value in enumerate(labels["label"])], dtype=np.float32)
     keys = labelled.keys()
     everything = Pairs(
         np.concatenate([pairs.left, labelled.left]),
@@ -186,7 +214,8 @@ def from_table(
     return Candidates(name, left, right, everything), Labels(target, (teacher,))
 
 
-def _label(value: Any, row: int, name: str) -> float:
+def label_value(value: Any, row: int, name: str) -> float:
+    """Return a label as a number from 0 to 1; `row` and `name` are for the message of the InputError otherwise."""
     try:
         number = float(value)
     except (TypeError, ValueError):
@@ -225,21 +254,54 @@ def _teacher_file(folder: Path, name: str) -> Path:
     return path
 
 
-def read_jsonl(path: Path) -> list[dict[str, Any]]:
-    """Read a gzipped file of JSON lines.
+def read_answers(path: Path) -> dict[str, GivenAnswer]:
+    """Read a teacher's answers in the benchmark's format, by query id; of several to one query the last counts.
+
+    Parameters
+    ----------
+    path : Path
+        Lines of ``{"query_id", "answer_id", "answered"}``: `answer_id` is null for none of the candidates, `answered`
+        may be left out where there is an answer, and what else a line holds is not read, but for `explanation`.
 
     Raises
     ------
     InputError
-        When the file is missing or a line is no JSON object; the message names the line.
+        As `read_jsonl`, and when a line has no query or no answer; the message names the line.
+    """
+    answers = {}
+    for number, entry in enumerate(read_jsonl(path), start=1):
+        answered = bool(entry.get("answered", True))
+        for key in ("query_id", "answer_id") if answered else ("query_id",):
+            if key not in entry:
+                raise InputError(f"{path}, line {number} has no {key!r}. {did_you_mean(key, entry)}")
+        chosen, explanation = entry.get("answer_id"), entry.get("explanation")
+        answers[str(entry["query_id"])] = GivenAnswer(
+            None if chosen is None else str(chosen), answered, None if explanation is None else str(explanation)
+        )
+    return answers
+
+
+def read_jsonl(path: Path) -> list[dict[str, Any]]:
+    """Read a file of JSON lines, gzipped where its name ends in ``.gz``.
+
+    Raises
+    ------
+    InputError
+        When the file is missing or damaged, or a line is no JSON object; the message names the line.
     """
     if not path.is_file():
         raise InputError(f"{path} is missing. Check the folder against docs/benchmark-data.md.")
+    opened: Callable[..., IO[Any]] = gzip.open if path.suffix == ".gz" else open
     entries = []
-    with gzip.open(path, "rt", encoding="utf-8") as lines:
-        for number, line in enumerate(lines, start=1):
-            try:
-                entries.append(json.loads(line))
-            except json.JSONDecodeError as error:
-                raise InputError(f"{path}, line {number} is no JSON ({error}). Get the file anew.") from error
+    try:
+        with opened(path, "rt", encoding="utf-8") as lines:
+            for number, line in enumerate(lines, start=1):
+                entry = json.loads(line)
+                if not isinstance(entry, dict):
+                    raise InputError(f"{path}, line {number} is no JSON object. Get the file anew.")
+                entries.append(entry)
+    except json.JSONDecodeError as error:
+        raise InputError(f"{path}, line {len(entries) + 1} is no JSON ({error}). Get the file anew.") from error
+    except (EOFError, OSError, UnicodeDecodeError, zlib.error) as error:
+        raise InputError(f"{path} cannot be read ({error}). Get the file anew.") from error
     return entries

@@ -52,7 +52,7 @@ class StudentTeacher:
         for position, question in enumerate(questions):
             listed = np.asarray(question.candidates, dtype=np.int64)
             asked = Pairs(np.full_like(listed, question.query), listed, near.n_left, near.n_right, near.one_table)
-            pairs = np.array([score_of[key] for key in asked.keys().tolist()])  # noqa: SIM118
+            pairs = np.array([score_of[key] for key in asked.keys().tolist()])
             best = int(pairs.argmax())
             choice = best if pairs[best] >= self.student.threshold else NONE
             yield position, Answer(choice, tuple(at_most_one(pairs).tolist()))
