@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 import sqlite3
 import threading
 from collections.abc import Iterator, Mapping
@@ -57,6 +58,7 @@ CREATE TABLE questions (
     query_id TEXT NOT NULL,
     candidate_ids TEXT NOT NULL,    -- JSON, in the order of the table
     records TEXT NOT NULL,          -- JSON: the fields of the query, then of each candidate
+    round INTEGER NOT NULL,         -- in which it was first asked
     current INTEGER NOT NULL        -- whether the tables of the last run say the same
 );
 CREATE TABLE answers (
@@ -157,3 +159,8 @@ class Database:
                 f"{self.path} cannot be used as a label store: {error}. "
                 "Check the disk and the permissions, or name another folder."
             ) from error
+
+
+def now() -> str:
+    """Return the time as it is stored: ISO 8601, UTC."""
+    return dt.datetime.now(dt.UTC).isoformat(timespec="milliseconds")

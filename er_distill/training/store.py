@@ -7,7 +7,6 @@ any run ever spent there counts, and the worst case of a request is set aside, i
 
 from __future__ import annotations
 
-import datetime as dt
 import hashlib
 import json
 import os
@@ -18,7 +17,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from er_distill.errors import BudgetSpent, InputError
-from er_distill.training.database import FILE, Database
+from er_distill.training.database import FILE, Database, now
 from er_distill.training.prices import Price
 from er_distill.training.teachers.base import Attempt, Request
 
@@ -117,7 +116,7 @@ class LabelStore:
         with self.database.transaction():
             open_runs = [row["pid"] for row in self.database.rows("SELECT pid FROM runs WHERE ended IS NULL")]
             self.other_runs = sum(_is_alive(pid) for pid in open_runs)
-            self._run = self.database.put("runs", {"pid": os.getpid(), "started": _now()})
+            self._run = self.database.put("runs", {"pid": os.getpid(), "started": now()})
 
     def __enter__(self) -> Self:
         return self
@@ -129,7 +128,7 @@ class LabelStore:
 
     def close(self) -> None:
         """End the run; what it stored stays."""
-        self.database.run("UPDATE runs SET ended = ? WHERE id = ?", _now(), self._run)
+        self.database.run("UPDATE runs SET ended = ? WHERE id = ?", now(), self._run)
         self.database.close()
 
     @property
@@ -198,7 +197,7 @@ class LabelStore:
                     "price_prompt": None if price is None else price.prompt,
                     "price_completion": None if price is None else price.completion,
                     "currency": None if price is None else price.currency,
-                    "started": _now(),
+                    "started": now(),
                     "held_tokens": tokens,
                     "held_money": money,
                 },
@@ -292,10 +291,6 @@ def _canonical(value: Any) -> str:
 
 def _nano(money: float) -> int:
     return round(money * NANO)
-
-
-def _now() -> str:
-    return dt.datetime.now(dt.UTC).isoformat(timespec="milliseconds")
 
 
 def _is_alive(pid: int) -> bool:
