@@ -271,8 +271,8 @@ def _checked_weights(weights: npt.ArrayLike | None, n_teachers: int) -> Floats:
     if weights is None:
         return np.ones(n_teachers)
     worth = np.asarray(weights, dtype=np.float64)
-    if worth.shape != (n_teachers,) or not (np.isfinite(worth) & (worth >= 0)).all() or not worth.any():
-        raise InputError(f"weights must be {n_teachers} numbers of at least 0, one a teacher, not all 0.")
+    if worth.shape != (n_teachers,) or not (np.isfinite(worth) & (worth > 0)).all():
+        raise InputError(f"weights must be {n_teachers} numbers above 0, one a teacher.")
     return worth
 
 
