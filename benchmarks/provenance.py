@@ -72,13 +72,13 @@ class Benchmark:
     ----------
     name : str
         Of the script, and of its result.
-    student : str
-        The student that is measured, by name or folder.
+    student : str or None
+        The student that is measured, by name or folder; None where none is.
     packages : sequence of str
         Packages whose version matters here, beside those of the core.
     """
 
-    def __init__(self, name: str, student: str = "default", packages: Sequence[str] = ()) -> None:
+    def __init__(self, name: str, student: str | None = "default", packages: Sequence[str] = ()) -> None:
         self.name = name
         self.student = student
         self.packages = (*_PACKAGES, *packages)
@@ -98,7 +98,7 @@ class Benchmark:
             "date": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
             "seconds": time.perf_counter() - self._started,
             "commit": commit(),
-            "student": describe_student(self.student),
+            "student": None if self.student is None else describe_student(self.student),
             "machine": machine() | {"load_at_start": self._load},
             "versions": {"python": platform.python_version()}
             | {name: metadata.version(name) for name in self.packages},
