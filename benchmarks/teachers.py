@@ -6,7 +6,8 @@ Label accuracy: share of the questions whose answer, a candidate or none, is rig
 the candidates picked against the true pairs among the candidates, micro over a task's pairs, then the mean of the
 tasks. The error model learns from the answers to the same questions and from nothing else; "one_to_one" adds that
 neither table has duplicates. The rates it finds stand beside the true ones: `miss`, `wrong`, `false_match` as in
-`er_distill.training.agreement.ErrorRates`.
+`er_distill.training.agreement.ErrorRates`. What all teachers get wrong together leaves no trace in their answers, so
+the `false_match` found is too low where they share a mistake, and so is the share of none.
 """
 
 from __future__ import annotations
