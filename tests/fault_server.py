@@ -76,7 +76,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def send(self, status: int, content: bytes, headers: Mapping[str, str] | None = None) -> None:
         self.send_response(status)
-        for name, value in {"Content-Type": "application/json", "Content-Length": len(content), **(headers or {})}.items():
+        for name, value in {
+            "Content-Type": "application/json",
+            "Content-Length": len(content),
+            **(headers or {}),
+        }.items():
             self.send_header(name, str(value))
         self.end_headers()
         self.wfile.write(content)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 CHAT_TEMPLATE = (
@@ -14,8 +15,12 @@ _SAMPLE = [
 ]
 
 
-def save_qwen2(folder: Path, *, n_positions: int = 4096, chat_template: bool = True) -> Path:
-    """Write the model and its byte-level BPE tokenizer."""
+def save_qwen2(folder: Path, *, answer: str | None = None, n_positions: int = 4096, chat_template: bool = True) -> Path:
+    """Write the model and its byte-level BPE tokenizer.
+
+    With an `answer`, the weights are set so that each token of ``{"answer": "..."}`` makes the next one the likeliest:
+    the model always gives that answer.
+    """
     import torch
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
@@ -46,7 +51,19 @@ def save_qwen2(folder: Path, *, n_positions: int = 4096, chat_template: bool = T
         bos_token_id=0,
     )
     torch.manual_seed(0)
-    Qwen2ForCausalLM(config).save_pretrained(folder)
+    model = Qwen2ForCausalLM(config)
+    if answer is not None:
+        chain = pieces.encode(f'\n{{"answer": "{answer}"}}<|im_end|>').ids
+        with torch.no_grad():
+            for layer in model.model.layers:  # what is left is each token's own embedding
+                layer.self_attn.o_proj.weight.zero_()
+                layer.mlp.down_proj.weight.zero_()
+            embeddings = torch.nn.functional.normalize(model.model.embed_tokens.weight, dim=1)
+            model.model.embed_tokens.weight.copy_(embeddings)
+            model.lm_head.weight.zero_()
+            for token, following in pairwise(chain):
+                model.lm_head.weight[following] += embeddings[token]
+    model.save_pretrained(folder)
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=pieces, eos_token="<|im_end|>", pad_token="<|endoftext|>", model_max_length=n_positions
     )

@@ -22,7 +22,7 @@ from er_distill.training.teachers.wire import APIS, EXTRAS, Reply, body, read_bo
 _FATAL = {
     401: "Check the key in the environment",
     403: "Check what the key may do",
-    404: "Check the model's name and the base URL",
+    404: "Check the model's name, the base URL and the API",
 }
 _AGAIN = {408, 409, 425, 429}  # and all of 5xx
 _FORM_REFUSED = {400, 422}

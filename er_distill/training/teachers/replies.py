@@ -21,7 +21,7 @@ _FLOOR = math.log(1e-6)
 """Log-probability of an option that a server lists no probability for, where nothing better bounds it."""
 
 _THOUGHT = re.compile(r"<think>.*?(</think>|\Z)", re.DOTALL)
-_HALF_JSON = re.compile(r"""["']answer["']\s*:\s*["']?\s*\[?(\w+)(?=["'\s,}\]]|\Z)""")
+_HALF_JSON = re.compile(r"""\{[^{}]*?["']answer["']\s*:\s*["']?\s*\[?(\w+)(?=["'\s,}\]]|\Z)""")
 _BRACKETS = re.compile(r"\[\s*(\w+)\s*\]")
 _STATED = re.compile(r"\banswer(?:\s+is|\s*:)\s*[\"'*]*\[?(\w+)\b", re.IGNORECASE)
 _BARE = re.compile(r"\W*(\w+)\W*")
@@ -118,12 +118,12 @@ def _readings(prompt: Prompt, text: str) -> Iterator[list[str]]:
     """Yield what the text says in each of the forms, the most explicit first."""
     yield list(_json_answers(text))
     yield [] if _is_cut(prompt, text) else _HALF_JSON.findall(text)
-    # A sentence that stands in a record is a repetition, no answer; brackets and JSON cannot stand in one.
+    # A sentence that stands in a record is a repetition, no answer; braces and brackets cannot stand in one.
     asked = prompt.messages[-1]["content"].lower()
     yield [found.group(1) for found in _STATED.finditer(text) if found.group(0).lower() not in asked]
     yield _BRACKETS.findall(text)
     bare = _BARE.fullmatch(text)
-    yield [bare.group(1)] if bare else []
+    yield [bare.group(1)] if bare and (bare.group(1).isdigit() or bare.group(1) in prompt.options) else []
     first = _BARE.match(text)
     yield [first.group(1)] if first and first.group(1).lower() in {"yes", "no", "none"} else []
 
