@@ -13,8 +13,9 @@ import pytest
 from er_distill.errors import BudgetSpent, TeacherError
 from er_distill.pairs import Pairs
 from er_distill.records import Records
+from er_distill.training.database import Database
 from er_distill.training.elicit import Progress, elicit, forecast, sends_requests
-from er_distill.training.kept import kept_answers, mark_current, shown
+from er_distill.training.kept import Kept, mark_current, read_kept
 from er_distill.training.labels import Candidates
 from er_distill.training.prices import Price
 from er_distill.training.store import LabelStore, Limits
@@ -102,6 +103,15 @@ class Free:
             yield position, self.said[questions[position].query % 3]
 
 
+def kept_in(database: Database) -> Kept:
+    return read_kept(database, "labels")
+
+
+def queries(database: Database) -> list[str]:
+    kept = kept_in(database)
+    return [kept.candidates.left.ids[question.query] for question in kept.questions]
+
+
 def test_every_answer_is_kept_as_given(tmp_path: Path) -> None:
     candidates, free = task(), Free()
     questions = questions_of(candidates)
@@ -110,11 +120,16 @@ def test_every_answer_is_kept_as_given(tmp_path: Path) -> None:
         found = elicit({"file": free}, candidates, questions, store, report=reports.append)
         assert found.answers == {"file": {question: free.said[question.query % 3] for question in questions}}
         assert found.stopped == ()
-        kept = kept_answers(store.database)
-    assert [one.query_id for one in kept] == ["q0", "q1", "q2", "q3"]
-    assert [one.answer for one in kept] == [free.said[k % 3] for k in range(4)]
-    assert [one.choice_id for one in kept] == ["c0", None, None, "c3"]
-    assert {(one.teacher, one.licence, one.round) for one in kept} == {("file", "MIT", 1)}
+        kept = kept_in(store.database)
+    left, right = kept.candidates.left, kept.candidates.right
+    assert right is not None
+    assert [left.ids[question.query] for question in kept.questions] == ["q0", "q1", "q2", "q3"]
+    assert [right.ids[list(question.candidates)].tolist() for question in kept.questions][1] == ["c1", "c2"]
+    assert [kept.answers["file"][question] for question in kept.questions] == [free.said[k % 3] for k in range(4)]
+    assert kept.licences == {"file": "MIT"}
+    assert kept.rounds == (1, 1, 1, 1)
+    (teacher,) = kept.teachers()
+    assert dict(teacher.answer(kept.candidates, kept.questions)) == {k: free.said[k % 3] for k in range(4)}
     assert [(one.done, one.total) for one in reports] == [(1, 4), (2, 4), (3, 4), (4, 4)]
 
 
@@ -122,11 +137,27 @@ def test_the_records_can_be_read_without_the_tables(tmp_path: Path) -> None:
     candidates = task()
     with LabelStore(tmp_path) as store:
         elicit({"file": Free()}, candidates, questions_of(candidates), store)
-        found = shown(store.database, ["q1"])
-    (one,) = found.values()
-    assert list(found) == [("q1", ("c1", "c2"))]
-    assert one.query == {"name": "toy 1"}
-    assert one.candidates == ({"name": "Toy 1"}, {"name": "Toy 2", "city": "Rome"})
+        kept = kept_in(store.database).candidates
+    assert kept.right is not None
+    assert kept.left.fields == ("name",)
+    assert dict(zip(kept.right.ids, zip(*kept.right.values, strict=True), strict=True)) == {
+        "c0": ("Toy 0", "Rome"), "c1": ("Toy 1", ""), "c2": ("Toy 2", "Rome"), "c3": ("Toy 3", ""),
+        "c4": ("Toy 4", "Rome"),
+    }  # fmt: skip
+    assert len(kept.pairs) == 8
+
+
+def test_one_table_stays_one_table(tmp_path: Path) -> None:
+    people = task().left
+    candidates = Candidates("people", people, None, Pairs(np.array([0, 0, 1]), np.array([1, 2, 3]), 4, 4, True))
+    with LabelStore(tmp_path) as store:
+        elicit({"file": Free()}, candidates, questions_of(candidates), store)
+        assert mark_current(store.database, candidates) == 0
+        kept = kept_in(store.database)
+    assert kept.candidates.right is None
+    assert kept.candidates.pairs.one_table
+    assert len(kept.candidates.left) == 4
+    assert [kept.answers["file"][question] for question in kept.questions] == list(Free.said[:2])
 
 
 def test_what_is_kept_is_not_asked_again(tmp_path: Path) -> None:
@@ -143,7 +174,7 @@ def test_what_is_kept_is_not_asked_again(tmp_path: Path) -> None:
         found = elicit({"tiny": second}, candidates, questions, store)
         assert second.sent == ["q2", "q3"]
         assert len(found.answers["tiny"]) == 4
-        assert len(kept_answers(store.database)) == 4
+        assert len(queries(store.database)) == 4
 
 
 def test_a_limit_stops_only_those_who_cost(tmp_path: Path) -> None:
@@ -158,7 +189,7 @@ def test_a_teacher_that_refuses_everything_stops_the_run(tmp_path: Path) -> None
     with LabelStore(tmp_path) as store:
         with pytest.raises(TeacherError):
             elicit({"file": Free(), "tiny": Paid(broken=True)}, candidates, questions_of(candidates), store)
-        assert len(kept_answers(store.database)) == 4
+        assert len(queries(store.database)) == 4
         assert store.held.calls == 1
 
 
@@ -168,13 +199,13 @@ def test_a_changed_record_is_asked_about_anew(tmp_path: Path) -> None:
         elicit({"tiny": Paid()}, before, questions_of(before), store)
         assert mark_current(store.database, before) == 0
         assert mark_current(store.database, after) == 1
-        assert [one.query_id for one in kept_answers(store.database)] == ["q0", "q2", "q3"]
+        assert queries(store.database) == ["q0", "q2", "q3"]
         teacher = Paid()
         elicit({"tiny": teacher}, after, questions_of(after), store)
         assert teacher.sent == ["q1"]
-        assert len(kept_answers(store.database)) == 4
+        assert len(queries(store.database)) == 4
         assert mark_current(store.database, before) == 1  # nothing is thrown away
-        assert len(kept_answers(store.database)) == 4
+        assert len(queries(store.database)) == 4
 
 
 def test_other_tables_leave_the_answers_alone(tmp_path: Path) -> None:
@@ -183,9 +214,9 @@ def test_other_tables_leave_the_answers_alone(tmp_path: Path) -> None:
     with LabelStore(tmp_path) as store:
         elicit({"file": Free()}, candidates, questions_of(candidates), store)
         assert mark_current(store.database, smaller) == 3
-        assert [one.query_id for one in kept_answers(store.database)] == ["q0"]
+        assert queries(store.database) == ["q0"]
         assert mark_current(store.database, candidates) == 0
-        assert len(kept_answers(store.database)) == 4
+        assert len(queries(store.database)) == 4
 
 
 def test_a_second_run_begins_elsewhere(tmp_path: Path) -> None:
@@ -208,7 +239,7 @@ def test_a_question_belongs_to_the_round_it_was_first_asked_in(tmp_path: Path) -
     with LabelStore(tmp_path) as store:
         elicit({"file": Free()}, candidates, questions[:2], store)
         elicit({"file": Free()}, candidates, questions[1:], store, round=2)
-        assert [one.round for one in kept_answers(store.database)] == [1, 1, 2, 2]
+        assert kept_in(store.database).rounds == (1, 1, 2, 2)
 
 
 def test_a_forecast_sends_nothing_and_knows_what_is_known(tmp_path: Path) -> None:

@@ -101,9 +101,10 @@ def test_what_counts_against_the_limits(tmp_path: Path) -> None:
         store.record(first, attempt(request(1)))  # as the server counted
         assert store.held.tokens == 55
         assert store.held.money == store.held.spent == pytest.approx(PRICE.money(50, 5))
-        store.record(store.reserve(request(2)), attempt(request(2), None, "HTTP 429"))  # refused: not billed
+        for error in ("HTTP 429: slow down", "no connection"):  # not billed
+            store.record(store.reserve(request(2)), attempt(request(2), None, error))
         assert store.held.tokens == 55
-        assert store.held.calls == 2
+        assert store.held.calls == 3
         for error in ("timeout", "HTTP 502"):  # perhaps billed
             store.record(store.reserve(request(3)), attempt(request(3), None, error))
         store.record(store.reserve(request(4)), attempt(request(4), prompt_tokens=None))  # who knows
@@ -111,7 +112,7 @@ def test_what_counts_against_the_limits(tmp_path: Path) -> None:
         assert store.held.money == pytest.approx(PRICE.money(50, 5) + 3 * worst)
         assert store.held.spent == pytest.approx(PRICE.money(50, 5))
         money = [row["money"] for row in store.database.rows("SELECT money FROM attempts ORDER BY id")]
-    assert money == [150_000, 0, None, None, None]
+    assert money == [150_000, 0, 0, None, None, None]
 
 
 def test_an_unknown_price_is_no_price_of_nothing(tmp_path: Path) -> None:

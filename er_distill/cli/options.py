@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -19,6 +20,15 @@ def probability(value: float | None) -> float | None:
     if value is not None and (math.isnan(value) or not 0 <= value <= 1):
         raise typer.BadParameter(f"{value} is no probability: give a number from 0 to 1.")
     return value
+
+
+@contextlib.contextmanager
+def usage() -> Iterator[None]:
+    """Report a value that the library refuses as bad usage: for values that come from the command line alone."""
+    try:
+        yield
+    except InputError as error:
+        raise typer.BadParameter(str(error)) from None
 
 
 def band_of(text: str | None) -> tuple[float, float] | None:

@@ -58,6 +58,7 @@ CREATE TABLE questions (
     query_id TEXT NOT NULL,
     candidate_ids TEXT NOT NULL,    -- JSON, in the order of the table
     records TEXT NOT NULL,          -- JSON: the fields of the query, then of each candidate
+    one_table INTEGER NOT NULL,     -- whether the candidates are of the query's table
     round INTEGER NOT NULL,         -- in which it was first asked
     current INTEGER NOT NULL        -- whether the tables of the last run say the same
 );

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
+from er_distill.pairs import Pairs
 from er_distill.records import Records
 from er_distill.training.database import Database, now
 from er_distill.training.labels import Candidates
@@ -19,43 +22,46 @@ from er_distill.training.teachers.base import Answer, Cost, Question
 
 
 @dataclass(frozen=True)
-class KeptAnswer:
-    """What one teacher said to one question, at last.
+class Kept:
+    """What a labels folder holds about the tables of its last run.
 
     Attributes
     ----------
-    teacher, licence : str
-    query_id : str
-    candidate_ids : tuple of str
-        What the answer's choice counts.
-    answer : Answer
-        Of its cost only the seconds.
-    round : int
-        In which the question was first asked.
+    candidates : Candidates
+        Made of the questions alone: the records that they are about, with text for ids.
+    questions : tuple of Question
+        About these candidates, in the order in which they were first asked.
+    rounds : tuple of int
+        In which each question was first asked.
+    answers : mapping of str to (mapping of Question to Answer)
+        By teacher, also one whose answers are all about something else; of an answer's cost only the seconds.
+    licences : mapping of str to str
+        What each teacher's answers stand under.
     """
 
-    teacher: str
-    licence: str
-    query_id: str
-    candidate_ids: tuple[str, ...]
-    answer: Answer
-    round: int
+    candidates: Candidates
+    questions: tuple[Question, ...]
+    rounds: tuple[int, ...]
+    answers: Mapping[str, Mapping[Question, Answer]]
+    licences: Mapping[str, str]
 
-    @property
-    def choice_id(self) -> str | None:
-        """The id of the candidate that was chosen; None where none was."""
-        choice = self.answer.choice
-        return None if choice is None or choice < 0 else self.candidate_ids[choice]
+    def teachers(self) -> list[KeptTeacher]:
+        """Return each teacher that has answered any of the questions, to answer them again."""
+        return [KeptTeacher(name, self.licences[name], answers) for name, answers in self.answers.items() if answers]
 
 
-@dataclass(frozen=True)
-class Shown:
-    """A question with the fields and values of its records, for a person to read."""
+class KeptTeacher:
+    """A teacher who is not asked again: its kept answers, as a Teacher."""
 
-    query_id: str
-    candidate_ids: tuple[str, ...]
-    query: Mapping[str, str]
-    candidates: tuple[Mapping[str, str], ...]
+    def __init__(self, name: str, licence: str, answers: Mapping[Question, Answer]) -> None:
+        self.name = name
+        self.licence = licence
+        self._answers = answers
+
+    def answer(self, candidates: Candidates, questions: Sequence[Question]) -> Iterator[tuple[int, Answer]]:
+        """Yield (position in `questions`, answer) of the questions that it was asked."""
+        for position, question in enumerate(questions):
+            yield position, self._answers.get(question, Answer(None, reason="not asked"))
 
 
 def put_questions(database: Database, candidates: Candidates, questions: Sequence[Question], round: int) -> list[str]:
@@ -69,6 +75,7 @@ def put_questions(database: Database, candidates: Candidates, questions: Sequenc
                 "query_id": content["query_id"],
                 "candidate_ids": json.dumps(content["candidate_ids"]),
                 "records": json.dumps(content["records"], ensure_ascii=False),
+                "one_table": content["one_table"],
                 "round": round,
                 "current": 1,
             }
@@ -103,59 +110,76 @@ def mark_current(database: Database, candidates: Candidates) -> int:
     int
         Questions with an answer that are about records the tables no longer hold, or hold otherwise.
     """
-    left = _positions(candidates.left)
-    right = left if candidates.right is None else _positions(candidates.right)
-    flags = []
-    for row in database.rows("SELECT id, query_id, candidate_ids FROM questions"):
-        ids = json.loads(row["candidate_ids"])
-        current = False
-        if row["query_id"] in left and all(one in right for one in ids):
-            question = Question(left[row["query_id"]], tuple(right[one] for one in ids))
-            current = _identity(_content(candidates, question)) == row["id"]
-        flags.append((int(current), row["id"]))
+    flags = [
+        (question is not None and _identity(_content(candidates, question)) == identity, identity)
+        for identity, question in _posed(database, candidates)
+    ]
     with database.transaction():
-        for flag in flags:
-            database.run("UPDATE questions SET current = ? WHERE id = ?", *flag)
+        for current, identity in flags:
+            database.run("UPDATE questions SET current = ? WHERE id = ?", int(current), identity)
+    return outdated(database)
+
+
+def outdated(database: Database) -> int:
+    """Count the questions with an answer that are not current."""
     (count,) = database.rows(
         "SELECT COUNT(DISTINCT question) AS n FROM answers JOIN questions ON id = question WHERE NOT current"
     )
     return int(count["n"])
 
 
-def kept_answers(database: Database) -> list[KeptAnswer]:
-    """Read the last answer of each teacher to each question that is current, in the order of the questions."""
+def read_kept(database: Database, name: str) -> Kept:
+    """Read the current questions that have an answer, and the answers.
+
+    Parameters
+    ----------
+    database : Database
+    name : str
+        What messages call the candidates.
+    """
     rows = database.rows(
-        """SELECT answers.*, query_id, candidate_ids, round FROM answers JOIN questions ON id = question
-        WHERE current ORDER BY questions.rowid, teacher"""
+        "SELECT * FROM questions WHERE current AND id IN (SELECT question FROM answers) ORDER BY rowid"
     )
-    return [
-        KeptAnswer(
-            row["teacher"],
-            row["licence"],
-            row["query_id"],
-            tuple(json.loads(row["candidate_ids"])),
-            Answer(
+    one_table = any(row["one_table"] for row in rows)
+    left: dict[str, dict[str, str]] = {}
+    right = left if one_table else {}
+    for row in rows:
+        query, *listed = json.loads(row["records"])
+        left[row["query_id"]] = query
+        right.update(zip(json.loads(row["candidate_ids"]), listed, strict=True))
+    candidates = _candidates(name, left, None if one_table else right, rows)
+    of_id = {
+        identity: question
+        for identity, question in _posed(database, candidates, "WHERE current")
+        if question is not None
+    }
+    answers: dict[str, dict[Question, Answer]] = {}
+    licences = {}
+    for row in database.rows("SELECT * FROM answers ORDER BY teacher"):
+        licences[row["teacher"]] = row["licence"]
+        said = answers.setdefault(row["teacher"], {})
+        if row["question"] in of_id:
+            said[of_id[row["question"]]] = Answer(
                 row["choice"],
                 None if row["probabilities"] is None else tuple(json.loads(row["probabilities"])),
                 row["explanation"],
                 Cost(seconds=row["seconds"]),
                 row["reason"],
-            ),
-            row["round"],
-        )
-        for row in rows
-    ]
+            )
+    questions = tuple(of_id[row["id"]] for row in rows)
+    return Kept(candidates, questions, tuple(row["round"] for row in rows), answers, licences)
 
 
-def shown(database: Database, query_ids: Iterable[str]) -> dict[tuple[str, tuple[str, ...]], Shown]:
-    """Read the records of the current questions about some queries, by query id and candidate ids."""
-    found = {}
-    for query_id in set(query_ids):
-        for row in database.rows("SELECT * FROM questions WHERE current AND query_id = ?", query_id):
-            records = json.loads(row["records"])
-            ids = tuple(json.loads(row["candidate_ids"]))
-            found[query_id, ids] = Shown(query_id, ids, records[0], tuple(records[1:]))
-    return found
+def _posed(database: Database, candidates: Candidates, where: str = "") -> Iterator[tuple[str, Question | None]]:
+    """Each kept question's identity, and the question in the rows of some tables; None where they lack a record."""
+    left = {str(value): row for row, value in enumerate(candidates.left.ids.tolist())}
+    right = left
+    if candidates.right is not None:
+        right = {str(value): row for row, value in enumerate(candidates.right.ids.tolist())}
+    for row in database.rows(f"SELECT id, query_id, candidate_ids FROM questions {where}"):
+        ids = json.loads(row["candidate_ids"])
+        known = row["query_id"] in left and all(one in right for one in ids)
+        yield row["id"], Question(left[row["query_id"]], tuple(right[one] for one in ids)) if known else None
 
 
 def _content(candidates: Candidates, question: Question) -> dict[str, Any]:
@@ -165,6 +189,7 @@ def _content(candidates: Candidates, question: Question) -> dict[str, Any]:
         "query_id": str(candidates.left.ids[question.query]),
         "candidate_ids": [str(right.ids[row]) for row in question.candidates],
         "records": [_fields(records, row) for records, row in rows],
+        "one_table": int(candidates.right is None),
     }
 
 
@@ -177,5 +202,22 @@ def _identity(content: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
 
 
-def _positions(records: Records) -> dict[str, int]:
-    return {str(value): row for row, value in enumerate(records.ids.tolist())}
+def _candidates(
+    name: str, left: Mapping[str, Mapping[str, str]], right: Mapping[str, Mapping[str, str]] | None, rows: Sequence[Any]
+) -> Candidates:
+    tables = [_records(f"{name} left", left), *([] if right is None else [_records(f"{name} right", right)])]
+    place = [{one: row for row, one in enumerate(table.ids.tolist())} for table in (tables[0], tables[-1])]
+    pairs = [
+        (place[0][row["query_id"]], place[1][candidate])
+        for row in rows
+        for candidate in json.loads(row["candidate_ids"])
+    ]
+    ends = np.array(pairs, dtype=np.int64).reshape(-1, 2)
+    found = Pairs(ends[:, 0], ends[:, 1], len(tables[0]), len(tables[-1]), right is None)
+    return Candidates(name, tables[0], None if right is None else tables[1], found.unique()[0])
+
+
+def _records(name: str, table: Mapping[str, Mapping[str, str]]) -> Records:
+    fields = tuple(dict.fromkeys(field for record in table.values() for field in record))
+    values = tuple(np.array([record.get(field, "") for record in table.values()], dtype=object) for field in fields)
+    return Records(name, np.array(list(table), dtype=object), fields, values)

@@ -24,7 +24,8 @@ from er_distill.training.teachers.base import Attempt, Request
 NANO = 1_000_000_000
 """Money is kept in billionths: integers add up exactly."""
 
-_REFUSED = "HTTP 4"
+_NOT_BILLED = ("HTTP 4", "no connection")
+"""How the errors of attempts begin that the server refused, or never saw."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,7 @@ class LabelStore:
     Raises
     ------
     InputError
-        When the folder cannot be used, or holds the store of a newer er_distill.
+        When the folder cannot be used, holds the store of a newer er_distill, or calls paid in another currency.
     """
 
     def __init__(
@@ -113,6 +114,7 @@ class LabelStore:
         except OSError as error:
             raise InputError(f"{folder} cannot be made a labels folder: {error.strerror}. Name another.") from error
         self.database = Database(folder / FILE)
+        self._check_currency(folder)
         with self.database.transaction():
             open_runs = [row["pid"] for row in self.database.rows("SELECT pid FROM runs WHERE ended IS NULL")]
             self.other_runs = sum(_is_alive(pid) for pid in open_runs)
@@ -211,12 +213,13 @@ class LabelStore:
         """Fill in what came of a request, and settle its reservation.
 
         What the server counted is what was spent. Where it said nothing, the worst case stays set aside: a request that
-        timed out may have been billed. One that the server refused (an HTTP error from 400 to 499) was not.
+        timed out may have been billed. One that the server refused (an HTTP error from 400 to 499), or that found no
+        server, was not.
         """
         read, written = attempt.prompt_tokens, attempt.completion_tokens
         tokens, held = reservation.tokens, reservation.money
         money: int | None = None
-        if attempt.error is not None and attempt.error.startswith(_REFUSED):
+        if attempt.error is not None and attempt.error.startswith(_NOT_BILLED):
             tokens = money = held = 0
         elif read is not None and written is not None:
             tokens = read + written
@@ -246,6 +249,15 @@ class LabelStore:
                 (held or 0) - (reservation.money or 0),
                 money or 0,
             )
+
+    def _check_currency(self, folder: Path) -> None:
+        paid = {row["currency"] for row in self.database.rows("SELECT DISTINCT currency FROM attempts")} - {None}
+        for price in self._prices.values():
+            if paid - {price.currency}:
+                raise InputError(
+                    f"{folder} holds calls paid in {', '.join(sorted(paid))}, and the prices are in {price.currency}: "
+                    "they cannot be added up. Give the prices in one currency, or name another folder."
+                )
 
     def _refuse_over(self, tokens: int, money: int) -> None:
         """Raise BudgetSpent when one more call, of so many tokens and so much money at worst, could pass a limit."""
