@@ -20,6 +20,7 @@ from hypothesis import settings
 DATA_VARIABLE = "ER_DISTILL_DATA"
 EXTRA_OF_PACKAGE = {
     "onnx": "train",
+    "openai": "teachers",
     "onnxruntime": "cpu",
     "pandas": "pandas",
     "polars": "polars",

@@ -1,9 +1,10 @@
-"""A tiny causal language model with random weights, made on the spot: a real Qwen2, two layers, no download."""
+"""A tiny causal language model, made on the spot: a real Qwen2 with its tokenizer, no download."""
 
 from __future__ import annotations
 
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 CHAT_TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
@@ -13,17 +14,48 @@ _SAMPLE = [
     'You find records that describe the same real-world entity. {"answer": "yes"} {"answer": "no"} {"answer": "1"}',
     "Each record stands between record and record. Candidates: query record title name year price brand sony canon",
 ]
+_SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 
 
-def save_qwen2(folder: Path, *, answer: str | None = None, n_positions: int = 4096, chat_template: bool = True) -> Path:
+def save_qwen2(
+    folder: Path, *, obliging: bool = False, n_positions: int = 4096, chat_template: str | None = CHAT_TEMPLATE
+) -> Path:
     """Write the model and its byte-level BPE tokenizer.
 
-    With an `answer`, the weights are set so that each token of ``{"answer": "..."}`` makes the next one the likeliest:
-    the model always gives that answer.
+    The weights are random, or those of an obliging model: it says ``{"answer": "yes"}`` where the prompt has "yes" in
+    it, and else ``{"answer": "1"}``.
     """
     import torch
-    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
+
+    pieces = _tokenizer()
+    config = Qwen2Config(
+        vocab_size=pieces.get_vocab_size(),
+        hidden_size=2 * pieces.get_vocab_size() if obliging else 32,
+        num_hidden_layers=1 if obliging else 2,
+        num_attention_heads=1,
+        num_key_value_heads=1,
+        intermediate_size=64,
+        max_position_embeddings=n_positions,
+        eos_token_id=pieces.token_to_id("<|im_end|>"),
+        bos_token_id=pieces.token_to_id("<|endoftext|>"),
+        tie_word_embeddings=False,
+    )
+    torch.manual_seed(0)
+    model = Qwen2ForCausalLM(config)
+    if obliging:
+        _oblige(model, pieces)
+    model.save_pretrained(folder)
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=pieces, eos_token="<|im_end|>", pad_token="<|endoftext|>", model_max_length=n_positions
+    )
+    tokenizer.chat_template = chat_template
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def _tokenizer() -> Any:
+    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
     pieces = Tokenizer(models.BPE())
     words = Regex(r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s+")
@@ -31,43 +63,35 @@ def save_qwen2(folder: Path, *, answer: str | None = None, n_positions: int = 40
         [pre_tokenizers.Split(words, "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
     )
     pieces.decoder = decoders.ByteLevel()
-    special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
     trainer = trainers.BpeTrainer(
-        vocab_size=600,
-        special_tokens=special,
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
+        vocab_size=600, special_tokens=_SPECIAL, initial_alphabet=alphabet, show_progress=False
     )
     pieces.train_from_iterator(_SAMPLE * 4, trainer)
-    config = Qwen2Config(
-        vocab_size=pieces.get_vocab_size(),
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        num_key_value_heads=2,
-        intermediate_size=64,
-        max_position_embeddings=n_positions,
-        eos_token_id=2,
-        bos_token_id=0,
-    )
-    torch.manual_seed(0)
-    model = Qwen2ForCausalLM(config)
-    if answer is not None:
-        chain = pieces.encode(f'\n{{"answer": "{answer}"}}<|im_end|>').ids
-        with torch.no_grad():
-            for layer in model.model.layers:  # what is left is each token's own embedding
-                layer.self_attn.o_proj.weight.zero_()
-                layer.mlp.down_proj.weight.zero_()
-            embeddings = torch.nn.functional.normalize(model.model.embed_tokens.weight, dim=1)
-            model.model.embed_tokens.weight.copy_(embeddings)
-            model.lm_head.weight.zero_()
+    return pieces
+
+
+def _oblige(model: Any, pieces: Any) -> None:
+    """Set the weights by hand, as a table of which token follows which and one look back at the prompt.
+
+    Each token is an axis of the first half of the space. Even attention (queries and keys are zero) writes how frequent
+    each token was so far into the second half.
+    """
+    import torch
+
+    said = {word: pieces.encode(f'\n{{"answer": "{word}"}}<|im_end|>').ids for word in ("1", "yes")}
+    one, yes = pieces.token_to_id("1"), pieces.token_to_id("yes")
+    quote = said["1"][said["1"].index(one) - 1]
+    n = pieces.get_vocab_size()
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            weight.fill_(float(name.endswith("norm.weight")))
+        model.model.embed_tokens.weight[:, :n] = torch.eye(n)
+        look_back = model.model.layers[0].self_attn
+        look_back.v_proj.weight[:n, :n] = torch.eye(n)
+        look_back.o_proj.weight[n:, :n] = torch.eye(n)
+        for chain in said.values():
             for token, following in pairwise(chain):
-                model.lm_head.weight[following] += embeddings[token]
-    model.save_pretrained(folder)
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=pieces, eos_token="<|im_end|>", pad_token="<|endoftext|>", model_max_length=n_positions
-    )
-    if chat_template:
-        tokenizer.chat_template = CHAT_TEMPLATE
-    tokenizer.save_pretrained(folder)
-    return folder
+                model.lm_head.weight[following, token] = 100.0
+        model.lm_head.weight[yes, quote] = 99.9  # a little less than "1" has ...
+        model.lm_head.weight[yes, n + yes] = 10.0  # ... unless there was a "yes"

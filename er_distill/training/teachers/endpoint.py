@@ -211,6 +211,8 @@ class Endpoint:
 
     def _refusal(self, error: openai.APIStatusError) -> _Outcome:
         status, message = error.status_code, str(error.message)
+        if isinstance(error.body, dict) and error.body.get("message"):
+            message = str(error.body["message"])
         said = self._clean(f"HTTP {status}: {' '.join(message.split())}"[:_ERROR_CHARS])
         if error.code == "insufficient_quota":
             return _Outcome(error=said, hopeless="Add credit to the account")
