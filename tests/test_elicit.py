@@ -17,8 +17,9 @@ from er_distill.training.database import Database
 from er_distill.training.elicit import Progress, elicit, forecast, sends_requests
 from er_distill.training.kept import Kept, mark_current, read_kept
 from er_distill.training.labels import Candidates
+from er_distill.training.limits import Limits
 from er_distill.training.prices import Price
-from er_distill.training.store import LabelStore, Limits
+from er_distill.training.store import LabelStore
 from er_distill.training.teachers.base import (
     NONE,
     Answer,

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 
 from er_distill.errors import BudgetSpent, InputError
 from er_distill.training.database import FILE
+from er_distill.training.limits import Limits
 from er_distill.training.prices import Price
-from er_distill.training.store import LabelStore, Limits, key_of
+from er_distill.training.store import LabelStore, key_of
 from er_distill.training.teachers.base import NONE, Attempt, Request
 
 TEACHER = "openai:tiny"
@@ -75,6 +76,24 @@ def test_what_makes_two_requests_the_same(tmp_path: Path) -> None:
         ):
             assert store.known(request(**other)) is None, other
         assert store.known(request(parameters={"max_tokens": 16, "temperature": 0})) is not None
+
+
+def test_a_model_of_one_name_elsewhere_is_another(tmp_path: Path) -> None:
+    with LabelStore(tmp_path, servers={TEACHER: "http://localhost:1/v1"}) as store:
+        store.record(store.reserve(request()), attempt(request()))
+        assert store.known(request()) is not None
+    for servers in ({}, {TEACHER: "http://localhost:2/v1"}):
+        with LabelStore(tmp_path, servers=servers) as store:
+            assert store.known(request()) is None
+
+
+def test_money_of_two_currencies_is_not_added_up(tmp_path: Path) -> None:
+    with LabelStore(tmp_path, prices={TEACHER: PRICE}) as store:
+        store.record(store.reserve(request()), attempt(request()))
+    with LabelStore(tmp_path):
+        pass
+    with pytest.raises(InputError, match="calls paid in USD, and the prices are in EUR"):
+        LabelStore(tmp_path, prices={TEACHER: replace(PRICE, currency="EUR")})
 
 
 def test_a_failure_is_kept_and_asked_again(tmp_path: Path) -> None:
@@ -273,4 +292,4 @@ def test_another_database_and_a_newer_one_are_refused(tmp_path: Path) -> None:
 def test_keys_are_stable() -> None:
     assert key_of(request()) == key_of(request()) != key_of(request(1))
     # A release that changed this would ask, and pay, for every answer again.
-    assert key_of(request()) == "f316bf4ec591221818d5136a44c07d7a050179a1fa2c9c863a7002de2fe35430"
+    assert key_of(request()) == "18583ed19b37ee2cf65237d50c261a7e9c522f0ea85ab5c5b96350082625816e"

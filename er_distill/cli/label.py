@@ -12,7 +12,7 @@ from er_distill.cli import options
 from er_distill.cli.console import Console, reported
 from er_distill.cli.labelling import BLOCK, SHARE, LabelPlan, run_plan
 from er_distill.cli.tables import open_table, open_two
-from er_distill.training.store import Limits
+from er_distill.training.limits import Limits
 from er_distill.training.teachers.grammar import KINDS, Asking, read_names
 from er_distill.training.teachers.strategies import Elicitation
 

@@ -22,10 +22,11 @@ from er_distill.training.elicit import Elicited, Forecast, Progress, elicit, for
 from er_distill.training.kept import Kept, mark_current, read_kept
 from er_distill.training.label_files import LABELS, verdicts, write_label_files
 from er_distill.training.labels import Candidates
+from er_distill.training.limits import Limits
 from er_distill.training.prices import Price, Prices, read_prices
 from er_distill.training.selection import NEED_A_STUDENT, select
 from er_distill.training.spending import in_money, spending, total_cost
-from er_distill.training.store import LabelStore, Limits
+from er_distill.training.store import LabelStore
 from er_distill.training.teachers.base import Answer, NoRecorder, Question, Recorder, Teacher, questions_of
 from er_distill.training.teachers.ensemble import Rule
 from er_distill.training.teachers.grammar import Asking, TeacherName, kept_as, open_teacher
@@ -87,7 +88,10 @@ def run_plan(console: Console, plan: LabelPlan, left: Records, right: Records | 
         console.facts(_forecasts(plan, candidates, questions, teachers, NoRecorder()))
         return
     prices = {teacher.name: price for teacher, price in teachers.values() if price is not None}
-    with LabelStore(plan.output, prices=prices, limits=plan.limits, secrets=plan.asking.secrets) as store:
+    servers = {} if (url := plan.asking.endpoint) is None else {str(name): url for name in plan.names}
+    with LabelStore(
+        plan.output, prices=prices, servers=servers, limits=plan.limits, secrets=plan.asking.secrets
+    ) as store:
         _note_changes(console, plan, mark_current(store.database, candidates))
         earlier = _earlier(read_kept(store.database, task), candidates, plan) if plan.round > 1 else {}
         questions = _selected(plan, candidates, earlier)

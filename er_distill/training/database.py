@@ -6,6 +6,7 @@ import contextlib
 import datetime as dt
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ FILE = "labels.sqlite"
 VERSION = 1
 
 _WAIT_SECONDS = 60.0
+_LOCKED_SECONDS = 0.01
 
 _SCHEMA = """
 CREATE TABLE runs (id INTEGER PRIMARY KEY, pid INTEGER NOT NULL, started TEXT NOT NULL, ended TEXT);
@@ -28,6 +30,7 @@ CREATE TABLE attempts (
     run INTEGER NOT NULL REFERENCES runs (id),
     teacher TEXT NOT NULL,
     model TEXT NOT NULL,
+    server TEXT,                    -- NULL: the provider's own
     prompt_hash TEXT NOT NULL REFERENCES prompts (hash),
     parameters TEXT NOT NULL,       -- JSON
     task TEXT NOT NULL,
@@ -100,7 +103,7 @@ class Database:
             )
             self._connection.row_factory = sqlite3.Row
             # Readers do not wait for writers, and what was committed outlives a loss of power.
-            self._connection.execute("PRAGMA journal_mode = WAL")
+            self._write_ahead()
             self._connection.execute("PRAGMA synchronous = FULL")
         with self.transaction():
             self._prepare()
@@ -139,6 +142,18 @@ class Database:
                 if self._connection.in_transaction:  # SQLite has rolled back by itself where the disk is full
                     self._connection.execute("ROLLBACK")
                 raise
+
+    def _write_ahead(self) -> None:
+        # SQLite's own waiting for a lock leaves this one out: two processes may open a new file at the same moment.
+        give_up = time.monotonic() + _WAIT_SECONDS
+        while True:
+            try:
+                self._connection.execute("PRAGMA journal_mode = WAL")
+                return
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > give_up:
+                    raise
+            time.sleep(_LOCKED_SECONDS)
 
     def _prepare(self) -> None:
         version = self._connection.execute("PRAGMA user_version").fetchone()[0]

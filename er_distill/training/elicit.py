@@ -10,8 +10,9 @@ from typing import TypeGuard
 from er_distill.errors import BudgetSpent
 from er_distill.training.kept import put_answer, put_questions
 from er_distill.training.labels import Candidates
+from er_distill.training.limits import NANO, worst_case
 from er_distill.training.prices import Price
-from er_distill.training.store import NANO, LabelStore, worst_case
+from er_distill.training.store import LabelStore
 from er_distill.training.teachers.base import Answer, PaidTeacher, Question, Recorder, Teacher
 
 CHARACTERS_A_TOKEN = 4

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from er_distill.training.database import Database
-from er_distill.training.store import NANO
+from er_distill.training.limits import NANO
 
 
 @dataclass(frozen=True)

@@ -18,52 +18,12 @@ from typing import Any, Self
 
 from er_distill.errors import BudgetSpent, InputError
 from er_distill.training.database import FILE, Database, now
+from er_distill.training.limits import NANO, Held, Limits, in_nano, worst_case
 from er_distill.training.prices import Price
 from er_distill.training.teachers.base import Attempt, Request
 
-NANO = 1_000_000_000
-"""Money is kept in billionths: integers add up exactly."""
-
 _NOT_BILLED = ("HTTP 4", "no connection")
 """How the errors of attempts begin that the server refused, or never saw."""
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What all runs on one folder may spend together; None: no limit.
-
-    Attributes
-    ----------
-    money : float or None
-        In the currency of the prices.
-    calls : int or None
-        Requests sent, failed ones included.
-    tokens : int or None
-        Read and written.
-    """
-
-    money: float | None = None
-    calls: int | None = None
-    tokens: int | None = None
-
-
-@dataclass(frozen=True)
-class Held:
-    """What counts against the limits: what was spent, and the worst case where that is not known.
-
-    Attributes
-    ----------
-    calls, tokens : int
-    money : float
-        Of the calls that have a price.
-    spent : float
-        The part of `money` that is known to be spent.
-    """
-
-    calls: int
-    tokens: int
-    money: float
-    spent: float
 
 
 @dataclass(frozen=True)
@@ -83,6 +43,9 @@ class LabelStore:
         Made where it is missing.
     prices : mapping of str to Price, optional
         By the teacher's name; a teacher that is not in it has an unknown price.
+    servers : mapping of str to str, optional
+        Address that a teacher is asked at, by its name; left out for a provider's own. A model of the same name
+        elsewhere is another model.
     limits : Limits, optional
     secrets : collection of str
         Texts that must never be stored (keys): blanked out wherever a server sends them back.
@@ -103,10 +66,11 @@ class LabelStore:
         folder: Path,
         *,
         prices: Mapping[str, Price] | None = None,
+        servers: Mapping[str, str] | None = None,
         limits: Limits | None = None,
         secrets: Collection[str] = (),
     ) -> None:
-        self._prices = dict(prices or {})
+        self._prices, self._servers = dict(prices or {}), dict(servers or {})
         self._limits = limits or Limits()
         self._secrets = [secret for secret in secrets if secret]
         try:
@@ -142,11 +106,11 @@ class LabelStore:
     def known(self, request: Request) -> Attempt | None:
         """Return the answered attempt of a request that asked the same.
 
-        That is one with an equal teacher, prompt, parameters and step: a record that was renamed keeps its answers, a
-        record whose text has changed is asked about anew.
+        That is one with an equal teacher, server, prompt, parameters and step: a record that was renamed keeps its
+        answers, a record whose text has changed is asked about anew.
         """
         found = self.database.rows(
-            "SELECT * FROM attempts WHERE key = ? AND text IS NOT NULL ORDER BY id LIMIT 1", key_of(request)
+            "SELECT * FROM attempts WHERE key = ? AND text IS NOT NULL ORDER BY id LIMIT 1", self._key(request)
         )
         if not found:
             return None
@@ -179,17 +143,20 @@ class LabelStore:
             raise InputError(f"{request.teacher} has no price, so a budget in money cannot hold it. Give one.")
         messages = json.dumps(request.messages, ensure_ascii=False)
         with self.database.transaction():
-            self._refuse_over(tokens, money or 0)
+            refusal = self._limits.refusal(self.held, tokens, money or 0)
+            if refusal is not None:
+                raise BudgetSpent(refusal)
             self.database.put(
                 "prompts", {"hash": request.prompt_hash, "messages": self._clean(messages)}, or_else="IGNORE"
             )
             attempt = self.database.put(
                 "attempts",
                 {
-                    "key": key_of(request),
+                    "key": self._key(request),
                     "run": self._run,
                     "teacher": request.teacher,
                     "model": request.model,
+                    "server": self._servers.get(request.teacher),
                     "prompt_hash": request.prompt_hash,
                     "parameters": _canonical(request.parameters),
                     "task": request.task,
@@ -224,7 +191,7 @@ class LabelStore:
         elif read is not None and written is not None:
             tokens = read + written
             if reservation.price is not None:
-                money = held = _nano(reservation.price.money(read, written))
+                money = held = in_nano(reservation.price.money(read, written))
         with self.database.transaction():
             self.database.run(
                 """UPDATE attempts SET done = 1, started = ?, seconds = ?, text = ?, error = ?, choice = ?,
@@ -259,22 +226,8 @@ class LabelStore:
                     "they cannot be added up. Give the prices in one currency, or name another folder."
                 )
 
-    def _refuse_over(self, tokens: int, money: int) -> None:
-        """Raise BudgetSpent when one more call, of so many tokens and so much money at worst, could pass a limit."""
-        (held,) = self.database.rows("SELECT * FROM held")
-        limits = self._limits
-        if limits.calls is not None and held["calls"] + 1 > limits.calls:
-            raise BudgetSpent(f"the limit of {limits.calls:,} calls is reached")
-        if limits.tokens is not None and held["tokens"] + tokens > limits.tokens:
-            raise BudgetSpent(
-                f"the limit of {limits.tokens:,} tokens is reached: {held['tokens']:,} are spent or set aside, "
-                f"and the next call can take {tokens:,}"
-            )
-        if limits.money is not None and held["money"] + money > _nano(limits.money):
-            raise BudgetSpent(
-                f"the budget of {limits.money:g} is reached: {held['money'] / NANO:.4f} are spent or set aside, "
-                f"and the next call can cost {money / NANO:.4f}"
-            )
+    def _key(self, request: Request) -> str:
+        return key_of(request, self._servers.get(request.teacher, ""))
 
     def _clean(self, text: str | None) -> str | None:
         if text is not None:
@@ -283,26 +236,14 @@ class LabelStore:
         return text
 
 
-def worst_case(request: Request, price: Price | None) -> tuple[int, int | None]:
-    """Return the most tokens a request can take, and the most money, in billionths; None where it has no price."""
-    tokens = request.max_prompt_tokens + request.max_completion_tokens
-    if price is None:
-        return tokens, None
-    return tokens, _nano(price.money(request.max_prompt_tokens, request.max_completion_tokens))
-
-
-def key_of(request: Request) -> str:
+def key_of(request: Request, server: str = "") -> str:
     """Hash what the answer to a request depends on."""
-    parts = [request.teacher, request.model, request.prompt_hash, _canonical(request.parameters), str(request.step)]
-    return hashlib.sha256("\x00".join(parts).encode()).hexdigest()
+    asked = [request.teacher, request.model, request.prompt_hash, _canonical(request.parameters), str(request.step)]
+    return hashlib.sha256("\x00".join([server, *asked]).encode()).hexdigest()
 
 
 def _canonical(value: Any) -> str:
     return json.dumps(value, sort_keys=True, ensure_ascii=False)
-
-
-def _nano(money: float) -> int:
-    return round(money * NANO)
 
 
 def _is_alive(pid: int) -> bool:
