@@ -14,6 +14,13 @@ from typing import Any, Self
 PROMPT_TOKENS, COMPLETION_TOKENS = 100, 5
 
 
+class _Quiet(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing: clients are killed in these tests."""
+
+
 class CountingServer:
     """Answers every chat with the first candidate.
 
@@ -33,8 +40,7 @@ class CountingServer:
         self.keys: set[str] = set()
         self.delay, self.usage, self.fail_first = delay, usage, fail_first
         self._lock = threading.Lock()
-        self._http = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self._http.daemon_threads = True
+        self._http = _Quiet(("127.0.0.1", 0), self._handler())
         self._thread = threading.Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
 
     @property

@@ -127,6 +127,21 @@ def test_a_killed_run_pays_only_for_what_is_missing(tables: tuple[str, str], tmp
     assert sorted(set(labels["label"])) == ["0.0", "1.0"]
 
 
+def test_an_interrupted_run_leaves_labels_of_what_it_has(tables: tuple[str, str], tmp_path: Path) -> None:
+    folder = tmp_path / "labels"
+    with CountingServer(delay=0.05) as server:
+        process = start(*arguments(tables, server.url, folder, "--concurrency", "2"))
+        until(lambda: server.n_asked >= N // 3, process)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+        assert process.returncode == 130, said
+        assert "run the same command again to go on" in said
+        assert server.n_asked < N
+    kept = rows(folder, "SELECT COUNT(*) FROM answers")[0][0]
+    assert len(set(read_table(folder / "labels.csv")["left_id"].to_pylist())) == kept > 0
+    assert rows(folder, "SELECT COUNT(*) FROM attempts WHERE NOT done") == [(0,)]  # a cancelled request is recorded
+
+
 def test_two_processes_share_the_work_and_the_limit(tables: tuple[str, str], tmp_path: Path) -> None:
     folder = tmp_path / "labels"
     with CountingServer(delay=0.05) as server:

@@ -131,6 +131,7 @@ def test_every_answer_is_kept_as_given(tmp_path: Path) -> None:
     assert kept.rounds == (1, 1, 1, 1)
     (teacher,) = kept.teachers()
     assert dict(teacher.answer(kept.candidates, kept.questions)) == {k: free.said[k % 3] for k in range(4)}
+    assert {one.spent for one in reports} == {0.0}  # nobody sends a request
     assert [(one.done, one.total) for one in reports] == [(1, 4), (2, 4), (3, 4), (4, 4)]
 
 
@@ -176,6 +177,18 @@ def test_what_is_kept_is_not_asked_again(tmp_path: Path) -> None:
         assert second.sent == ["q2", "q3"]
         assert len(found.answers["tiny"]) == 4
         assert len(queries(store.database)) == 4
+
+
+@pytest.mark.parametrize(("prices", "spent"), [({}, None), ({Paid.name: PRICE}, 4 * PRICE.money(20, 2))])
+def test_progress_knows_what_is_spent_or_that_nobody_knows(
+    tmp_path: Path, prices: dict[str, Price], spent: float | None
+) -> None:
+    candidates = task()
+    reports: list[Progress] = []
+    with LabelStore(tmp_path, prices=prices) as store:
+        elicit({"tiny": Paid(), "file": Free()}, candidates, questions_of(candidates), store, report=reports.append)
+    assert (reports[-1].done, reports[-1].total) == (8, 8)
+    assert reports[-1].spent == reports[-1].most == (None if spent is None else pytest.approx(spent))
 
 
 def test_a_limit_stops_only_those_who_cost(tmp_path: Path) -> None:

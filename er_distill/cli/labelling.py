@@ -196,10 +196,17 @@ def _asked(
 
         def report(now: Progress) -> None:
             bar.set_description(now.teacher, refresh=False)
-            bar.set_postfix_str(f"spent {in_money(now.spent, plan.table.currency)}", refresh=False)
+            bar.set_postfix_str(_spent(now, plan.table.currency), refresh=False)
             bar.update(now.done - bar.n)
 
         return elicit(teachers, candidates, questions, store, round=plan.round, report=report)
+
+
+def _spent(now: Progress, currency: str) -> str:
+    if now.spent is None or now.most is None:
+        return "cost unknown"
+    at_most = f", {in_money(now.most, currency)} at most" if now.most > now.spent else ""
+    return f"spent {in_money(now.spent, currency)}{at_most}"
 
 
 def _finish(console: Console, plan: LabelPlan, store: LabelStore, task: str, stopped: Iterable[str]) -> None:

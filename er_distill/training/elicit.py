@@ -31,15 +31,17 @@ class Progress:
         Answers, abstentions among them, and all that are wanted of all teachers.
     seconds : float
         Since the run began.
-    spent : float
-        Money that is known to be spent, by all runs on the folder.
+    spent, most : float or None
+        Money that is known to be spent, by all runs on the folder, and with what may be spent besides; None where a
+        teacher has no price.
     """
 
     teacher: str
     done: int
     total: int
     seconds: float
-    spent: float
+    spent: float | None
+    most: float | None
 
 
 @dataclass(frozen=True)
@@ -130,7 +132,8 @@ def elicit(
     identities = put_questions(store.database, candidates, ordered, round)
     answers: dict[str, dict[Question, Answer]] = {name: {} for name in teachers}
     stopped: list[str] = []
-    done = 0
+    done, total = 0, len(questions) * len(teachers)
+    priced = all(store.has_price(teacher.name) for teacher in teachers.values() if sends_requests(teacher))
     for name, teacher in teachers.items():
         if sends_requests(teacher):
             teacher.recorder = store
@@ -140,8 +143,9 @@ def elicit(
                 answers[name][ordered[position]] = answer
                 done += 1
                 if report is not None:
-                    total = len(questions) * len(teachers)
-                    report(Progress(name, done, total, time.perf_counter() - began, store.held.spent))
+                    held, seconds = store.held, time.perf_counter() - began
+                    money = (held.spent, held.money) if priced else (None, None)
+                    report(Progress(name, done, total, seconds, *money))
         except BudgetSpent as error:
             stopped.append(str(error))
     return Elicited(answers, tuple(dict.fromkeys(stopped)))

@@ -103,6 +103,10 @@ class LabelStore:
         (row,) = self.database.rows("SELECT * FROM held")
         return Held(row["calls"], row["tokens"], row["money"] / NANO, row["spent"] / NANO)
 
+    def has_price(self, teacher: str) -> bool:
+        """Return whether a teacher's requests have a price."""
+        return teacher in self._prices
+
     def known(self, request: Request) -> Attempt | None:
         """Return the answered attempt of a request that asked the same.
 
