@@ -29,7 +29,7 @@ from er_distill.training.spending import in_money, spending, total_cost
 from er_distill.training.store import LabelStore
 from er_distill.training.teachers.base import Answer, NoRecorder, Question, Recorder, Teacher, questions_of
 from er_distill.training.teachers.ensemble import Rule
-from er_distill.training.teachers.grammar import Asking, TeacherName, kept_as, open_teacher
+from er_distill.training.teachers.grammar import Asking, TeacherName, asked_at, kept_as, open_teacher
 
 SHARE = 0.1
 """Share of the queries that is asked about where nobody says: that of DistillER."""
@@ -80,6 +80,7 @@ class LabelPlan:
 def run_plan(console: Console, plan: LabelPlan, left: Records, right: Records | None) -> None:
     """Label candidates of two tables, or of one."""
     teachers = {kept_as(name, plan.asking): (open_teacher(name, plan.asking), plan.price(name)) for name in plan.names}
+    _refuse_namesakes([teacher for teacher, _ in teachers.values()])
     task = "-".join(Path(records.name).name.partition(".")[0] for records in (left, right) if records is not None)
     blocks = blocking.candidates(left, right, rules=plan.blocking)
     candidates = Candidates(task, left, right, blocks.pairs)
@@ -88,7 +89,11 @@ def run_plan(console: Console, plan: LabelPlan, left: Records, right: Records | 
         console.facts(_forecasts(plan, candidates, questions, teachers, NoRecorder()))
         return
     prices = {teacher.name: price for teacher, price in teachers.values() if price is not None}
-    servers = {} if (url := plan.asking.endpoint) is None else {str(name): url for name in plan.names}
+    places = {
+        teacher.name: asked_at(name, plan.asking)
+        for name, (teacher, _) in zip(plan.names, teachers.values(), strict=True)
+    }
+    servers = {name: place for name, place in places.items() if place is not None}
     with LabelStore(
         plan.output, prices=prices, servers=servers, limits=plan.limits, secrets=plan.asking.secrets
     ) as store:
@@ -112,6 +117,13 @@ def run_plan(console: Console, plan: LabelPlan, left: Records, right: Records | 
             _finish(console, plan, store, task, ())
             raise
         _finish(console, plan, store, task, found.stopped)
+
+
+def _refuse_namesakes(teachers: Sequence[Teacher]) -> None:
+    names = [teacher.name for teacher in teachers if sends_requests(teacher)]
+    for name in names:
+        if names.count(name) > 1:
+            raise InputError(f"two of the teachers call themselves {name!r}. Rename the folder of one of them.")
 
 
 def _selected(plan: LabelPlan, candidates: Candidates, earlier: Mapping[Question, Answer]) -> list[Question]:
@@ -165,6 +177,8 @@ def _in_words(expected: Forecast, price: Price | None) -> str:
     calls = f"{expected.calls:,} calls{known}, about {expected.tokens:,} tokens, {expected.most_tokens:,} at most"
     if price is None or expected.money is None or expected.most_money is None:
         return f"{calls}; cost unknown: no price"
+    if not price.prompt and not price.completion:
+        return f"{calls}; free of charge"
     dated = f" (prices of {price.date})" if price.date else ""
     most = in_money(expected.most_money, price.currency)
     return f"{calls}; about {in_money(expected.money, price.currency)}, {most} at most{dated}"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -177,6 +179,20 @@ def open_teacher(name: TeacherName, asking: Asking) -> Teacher:
         max_tokens=asking.answer_tokens,
         **elicitation,
     )
+
+
+def asked_at(name: TeacherName, asking: Asking) -> str | None:
+    """Return where a model is asked, and so which of that name it is; None where the name alone says so.
+
+    A model in a folder is known by the folder and the time of its last change: one that was trained anew is another.
+    """
+    if name.kind == "openai":
+        return asking.endpoint
+    folder = Path(name.value)
+    if name.kind != "transformers" or not folder.is_dir():
+        return None
+    changed = max((file.stat().st_mtime for file in folder.iterdir()), default=0.0)
+    return f"{folder.resolve()} of {dt.datetime.fromtimestamp(changed, dt.UTC).isoformat(timespec='seconds')}"
 
 
 def kept_as(name: TeacherName, asking: Asking) -> str:
