@@ -9,7 +9,8 @@ from typing import Any
 _WIDTH, _HEIGHT = 640, 400
 _LEFT, _RIGHT, _TOP, _BOTTOM = 64, 150, 24, 56
 _COLOURS = ("#666666", "#d95f02", "#1b6ca8", "#2e8b57", "#8e44ad", "#b8860b", "#c0392b")
-_STEP = 0.01  # of F1, between two marks of the axis
+_STEPS = (0.005, 0.01, 0.02, 0.05, 0.1)  # of F1, between two marks of the axis
+_MARKS = 9  # at most
 _APART = 15  # least distance of two names at the right end
 _NUDGE = 3  # methods stand beside each other, so that the bars of their spread do not cover each other
 
@@ -19,8 +20,9 @@ def draw(summary: Sequence[Mapping[str, Any]]) -> str:
     ceiling = next(row for row in summary if row["method"] == "all")
     rows = [row for row in summary if row["method"] != "all"]
     methods = list(dict.fromkeys(row["method"] for row in rows))
-    low = _STEP * int(min(row["lowest"] for row in summary) / _STEP)
-    high = _STEP * (int(max(row["highest"] for row in summary) / _STEP) + 1)
+    lowest, highest = min(row["lowest"] for row in summary), max(row["highest"] for row in summary)
+    step = next((step for step in _STEPS if (highest - lowest) / step < _MARKS - 2), _STEPS[-1])
+    low, high = step * int(lowest / step), step * (int(highest / step) + 1)
     right_end = max(row["share"] for row in rows) * 1.06
 
     def x(share: float) -> float:
@@ -30,10 +32,10 @@ def draw(summary: Sequence[Mapping[str, Any]]) -> str:
         return _TOP + (high - f1) / (high - low) * (_HEIGHT - _TOP - _BOTTOM)
 
     parts = [f'<rect width="{_WIDTH}" height="{_HEIGHT}" fill="white"/>']
-    for k in range(round((high - low) / _STEP) + 1):
-        at = low + k * _STEP
+    for k in range(round((high - low) / step) + 1):
+        at = low + k * step
         parts.append(_line(_LEFT, y(at), x(right_end), y(at), "#e4e4e4"))
-        parts.append(_text(_LEFT - 8, y(at) + 4, f"{at:.2f}", "end"))
+        parts.append(_text(_LEFT - 8, y(at) + 4, f"{at:.3g}", "end"))
     for share in sorted({row["share"] for row in rows}):
         parts.append(_text(x(share), _HEIGHT - _BOTTOM + 20, f"{share:.0%}", "middle"))
     parts.append(_text(x(right_end / 2), _HEIGHT - 12, "share of the training tuples that were asked", "middle"))

@@ -238,10 +238,13 @@ def _groups(described: np.ndarray, most: int, seed: int) -> np.ndarray:
     """Up to `most` groups by k-means; fewer where there are not so many different lists."""
     try:
         from sklearn.cluster import KMeans
+        from threadpoolctl import threadpool_limits
     except ImportError as error:
         raise missing_extra(error) from error
     n_groups = min(most, len(np.unique(described, axis=0)))
-    return KMeans(n_clusters=n_groups, n_init=10, random_state=seed).fit_predict(described)
+    # So little work gains nothing from threads, and waits long for them where another process is busy.
+    with threadpool_limits(1):
+        return KMeans(n_clusters=n_groups, n_init=10, random_state=seed).fit_predict(described)
 
 
 def _split(likely: list[int], unlikely: list[int], budget: Budget, positives: float) -> list[int]:
@@ -276,8 +279,9 @@ def _uncertainty(pool: _Pool) -> list[int]:
     turn = np.zeros(len(shortlist), dtype=np.int64)
     for one in np.unique(group):
         turn[group == one] = np.arange((group == one).sum())
-    in_turn = shortlist[np.lexsort((shortlist, -unsure[shortlist], turn))]
-    return _affordable(in_turn.tolist(), pool.budget.purse())
+    in_turn = shortlist[np.lexsort((shortlist, -unsure[shortlist], turn))].tolist()
+    # The rest comes into play where the shortlist is too dear for the money that is left.
+    return _affordable(in_turn + _without(order, in_turn), pool.budget.purse())
 
 
 def _information(pool: _Pool, known: Mapping[Question, Answer], accuracy: float, *, one_to_one: bool) -> list[int]:
