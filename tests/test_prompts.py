@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from small_task import HOSTILE, TRUTH, knowing, small_task
+from small_task import HOSTILE, TRUTH, hold, knowing, small_task
 
 from er_distill.errors import InputError
 from er_distill.records import Records
@@ -30,18 +30,6 @@ QUERY = (("name", "Sony A7 camera"), ("year", "2013"))
 THREE = [(("name", f"candidate {k}"),) for k in range(3)]
 TASK = small_task()
 QUESTIONS = questions_of(TASK)
-
-
-def hold(question: Question, how: Elicitation, model: Callable[[Prompt], Answer]) -> tuple[Answer, list[list[Prompt]]]:
-    """Hold a dialogue with a model; return the answer and the rounds of prompts."""
-    talk, rounds = dialogue(Sheet(TASK, how.value_chars), question, how), []
-    try:
-        asked = next(talk)
-        while True:
-            rounds.append(asked)
-            asked = talk.send([model(prompt) for prompt in asked])
-    except StopIteration as end:
-        return end.value, rounds
 
 
 def informed(prompt: Prompt) -> Answer:

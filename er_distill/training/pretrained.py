@@ -93,12 +93,12 @@ def load_base(path: str | Path, max_length: int) -> EncoderModel:
         When the base is not there, is no encoder, has no fast tokenizer, or reads fewer tokens.
     """
     base = str(path)
-    with _quiet_transformers():
-        about = _load(transformers.AutoConfig, base)
+    with quiet_transformers():
+        about = load(transformers.AutoConfig, base)
         if about.model_type not in MODEL_FOR_MASKED_LM_MAPPING_NAMES or about.is_encoder_decoder:
             raise InputError(f"base {base!r} is a {about.model_type} model, no encoder. Name one like BERT or RoBERTa.")
-        tokenizer = _load(transformers.AutoTokenizer, base)
-        model = _load(transformers.AutoModelForSequenceClassification, base, num_labels=1, dtype=torch.float32)
+        tokenizer = load(transformers.AutoTokenizer, base)
+        model = load(transformers.AutoModelForSequenceClassification, base, num_labels=1, dtype=torch.float32)
     # Without tokenizer files transformers hands out an empty tokenizer that knows the special tokens alone.
     if not tokenizer.is_fast or set(tokenizer.get_vocab()) <= set(tokenizer.all_special_tokens):
         raise InputError(f"base {base!r} has no tokenizer.json. Save the model's fast tokenizer into it.")
@@ -111,13 +111,31 @@ def load_base(path: str | Path, max_length: int) -> EncoderModel:
     return loaded
 
 
-def _load(kind: Any, base: str, **options: Any) -> Any:
+def load(kind: Any, path: str, *, what: str = "base", **options: Any) -> Any:
+    """Load with an auto class of transformers.
+
+    Parameters
+    ----------
+    kind : class
+        With a ``from_pretrained``.
+    path : str
+        A transformers id, or a folder.
+    what : str
+        What messages call it.
+    **options
+        Handed on.
+
+    Raises
+    ------
+    InputError
+        When it is not there or cannot be read.
+    """
     try:
-        return kind.from_pretrained(base, **options)
+        return kind.from_pretrained(path, **options)
     except (OSError, ValueError) as error:
         raise InputError(
-            f"base {base!r} cannot be loaded: {str(error).splitlines()[0]} Name a folder with config.json, weights and "
-            "tokenizer.json, or a model id of the hub that can be reached or is in its cache."
+            f"{what} {path!r} cannot be loaded: {str(error).splitlines()[0]} Name a folder with config.json, weights "
+            "and tokenizer.json, or a model id of the hub that can be reached or is in its cache."
         ) from error
 
 
@@ -151,7 +169,7 @@ def has_bfloat16(device: torch.device) -> bool:
 
 
 @contextlib.contextmanager
-def _quiet_transformers() -> Iterator[None]:
+def quiet_transformers() -> Iterator[None]:
     """Hold back the report that the new head's weights are new, and the loader's progress bar."""
     log = transformers.utils.logging
     level, bar = log.get_verbosity(), log.is_progress_bar_enabled()

@@ -106,8 +106,8 @@ class OpenAITeacher:
             raise InputError(f"api is {api!r}. {did_you_mean(api, APIS)}")
         if explain and api != "chat":
             raise InputError(f"The {api} API writes no text: ask for no explanation, or use the chat API.")
-        if base_url is not None and (urlsplit(base_url).scheme not in {"http", "https"} or not urlsplit(base_url).hostname):
-            raise InputError(f'base_url has no scheme or host. Write it like "http://localhost:11434/v1" ({model}).')
+        if base_url is not None and not base_url.startswith(("http://", "https://")):
+            raise InputError(f'base_url has no scheme. Write it like "http://localhost:11434/v1" ({model}).')
         if concurrency < 1 or max_retries < 0 or timeout <= 0:
             raise InputError(
                 f"concurrency is {concurrency}, max_retries {max_retries} and timeout {timeout}. "
