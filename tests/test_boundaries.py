@@ -18,10 +18,21 @@ from packaging.version import Version
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "er_distill"
-OPTIONAL = {"onnxruntime", "pandas", "peft", "polars", "pyarrow", "recordlinkage", "sklearn", "torch", "transformers"}
-TRAINING_ONLY = {"peft", "sklearn", "torch", "transformers"}
+OPTIONAL = {
+    "onnxruntime",
+    "openai",
+    "pandas",
+    "peft",
+    "polars",
+    "pyarrow",
+    "recordlinkage",
+    "sklearn",
+    "torch",
+    "transformers",
+}
+TRAINING_ONLY = {"openai", "peft", "sklearn", "torch", "transformers"}
 FRONT_DOORS = {"", "training"}  # an `__init__` that names what is public in the rooms behind it
-EXTRAS_OF_LANES = ["cpu", "pandas", "polars", "recordlinkage", "train"]  # no lane runs `gpu` or `spark`
+EXTRAS_OF_LANES = ["cpu", "pandas", "polars", "recordlinkage", "teachers", "train"]  # no lane runs `gpu` or `spark`
 
 
 def modules_after(code: str) -> set[str]:
