@@ -9,7 +9,6 @@ from __future__ import annotations
 import datetime as dt
 import math
 import re
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -19,7 +18,7 @@ from typing import Any
 import narwhals as nw
 import numpy as np
 
-from er_distill.errors import ErDistillWarning, InputError, did_you_mean
+from er_distill.errors import InputError, did_you_mean, warn
 
 MAX_CELL_CHARS = 4_000
 """Characters of one value that are read; the rest is cut with a warning."""
@@ -162,7 +161,7 @@ class Records:
             except InputError as error:
                 if columns is not None:
                     raise
-                warnings.warn(f"{error} It is left out.", ErDistillWarning, stacklevel=3)
+                warn(f"{error} It is left out.")
                 continue
             if columns is None and not any(values):
                 continue
@@ -230,11 +229,9 @@ def render(series: Any, *, where: str) -> np.ndarray:
         _warn_if_mixed(values, where)
     longest = max(map(len, text), default=0)
     if longest > MAX_CELL_CHARS:
-        warnings.warn(
+        warn(
             f"{where} has a value of {longest:,} characters; the first {MAX_CELL_CHARS:,} of each value are compared. "
-            "Cut or drop the column if that is not meant.",
-            ErDistillWarning,
-            stacklevel=4,
+            "Cut or drop the column if that is not meant."
         )
         text = [value[:MAX_CELL_CHARS] for value in text]
     rendered = np.empty(len(text), dtype=object)
@@ -251,7 +248,7 @@ def _warn_if_mixed(values: list[Any], where: str) -> None:
     names = {"number" if issubclass(kind, (int, float, np.number)) else kind.__name__ for kind in present}
     if len(names) > 1:
         listed = " and ".join(sorted(names))
-        warnings.warn(f"{where} mixes {listed} values; each is compared as text.", ErDistillWarning, stacklevel=5)
+        warn(f"{where} mixes {listed} values; each is compared as text.")
 
 
 def _render_text(value: str) -> str:

@@ -75,7 +75,8 @@ def scored_candidates(
 ) -> tuple[Pairs, np.ndarray]:
     """Return the candidate pairs, each once, and their probabilities.
 
-    The pairs are those of the frame `pairs`, else those that `blocking` finds. Arguments as in `er_distill.link`.
+    The pairs are those of the frame `pairs`, else those that `blocking` finds; these may be none. Arguments as in
+    `er_distill.link`.
     """
     if pairs is not None and blocking is not None:
         raise InputError("pairs= brings candidate pairs, blocking= finds them. Pass one.")
@@ -84,6 +85,8 @@ def scored_candidates(
     else:
         blocks = candidates(left, right, rules=blocking, threads=threads)
         found, corpus = blocks.pairs, blocks.corpus
+    if not len(found):
+        return found, np.empty(0)
     scores = scorer.score(left, right, found, context=context, corpus=corpus, chunk_size=chunk_size, progress=progress)
     return found, scores
 

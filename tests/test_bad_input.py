@@ -122,7 +122,20 @@ def test_empty_pairs(left: Any, right: Any, frame_factory: Factory) -> None:
 
 def test_tables_with_nothing_in_common(left: Any, frame_factory: Factory) -> None:
     other = frame_factory({"id": ["x"], "name": ["QQQQ"]})
-    refused(r"blocking found no candidate pair in left and right", link, left, other, columns=["name"])
+    for how, rows in (("ids", 0), ("inner", 0), ("left", 2)):
+        with pytest.warns(ErDistillWarning, match=r"blocking found no candidate pair in left and right") as caught:
+            result = link(left, other, columns=["name"], how=how, student=WordOverlap())
+        assert caught[0].filename == __file__
+        assert type(result) is type(left)
+        assert len(nw.from_native(result, eager_only=True)) == rows
+    with pytest.warns(ErDistillWarning, match=r"blocking found no candidate pair in frame"):
+        entities = dedupe(frame_factory({"name": ["abc", "xyz"]}), student=WordOverlap())
+    assert nw.from_native(entities, eager_only=True)["entity_id"].to_list() == [0, 1]
+
+
+def test_one_record_is_one_entity(frame_factory: Factory) -> None:
+    alone = dedupe(frame_factory({"name": ["abc"]}), student=WordOverlap())
+    assert nw.from_native(alone, eager_only=True)["entity_id"].to_list() == [0]
 
 
 # ------------------------------------------------------------------------------------------------- ids

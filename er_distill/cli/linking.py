@@ -197,7 +197,11 @@ def _scored(
     blocks = candidates(left, right, rules=plan.blocking, threads=plan.threads)
     pairs = blocks.pairs if settled is None else with_settled(blocks.pairs, settled)
     began = time.perf_counter()
-    scores = student.score(left, right, pairs, context=plan.context, corpus=blocks.corpus, progress=console.progress)
+    scores = np.empty(0)
+    if len(pairs):
+        scores = student.score(
+            left, right, pairs, context=plan.context, corpus=blocks.corpus, progress=console.progress
+        )
     seconds = time.perf_counter() - began
     threshold = plan.threshold
     if threshold is None and settled is not None:
