@@ -23,7 +23,7 @@ from er_distill.metrics import best_threshold
 from er_distill.multiindex import Codes, as_one_table, records_in_pairs, records_of, rows_of
 from er_distill.pairs import Pairs
 from er_distill.records import Records
-from er_distill.scoring import Scorer, check_threshold, load_student
+from er_distill.scoring import Scorer, check_threshold, load_student, threshold_of
 from er_distill.student import CHUNK_SIZE
 from er_distill.tables import paired
 
@@ -288,7 +288,7 @@ class Matcher(BaseClassifier):
     def _threshold(self) -> float:
         if self.threshold is not None:
             return self.threshold
-        return load_student(self.student, "auto", None).threshold if self._fitted is None else self._fitted
+        return threshold_of(self.student) if self._fitted is None else self._fitted
 
     def _fit(self, features: Any, y: Any = None) -> None:
         if y is not None:

@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from er_distill import artefact, lexical
 from er_distill.artefact import Line, Manifest, Variant
-from er_distill.errors import StudentError, warn
+from er_distill.errors import InputError, StudentError, warn
 from er_distill.pairs import Pairs
 from er_distill.records import Records
 from er_distill.session import Session, encoder_logits
@@ -161,6 +161,8 @@ class Student:
             In the order of `pairs`. It does not depend on that order, nor on batches, chunks or threads.
         """
         pairs.checked("pairs")
+        if chunk_size < 1:
+            raise InputError(f"chunk_size={chunk_size!r} must be at least 1: the pairs held in memory at a time.")
         _warn_if_not_latin(left, right)
         unique, inverse = pairs.unique()
         logits = self._logits(left, right, unique, context, corpus, chunk_size, progress)
