@@ -230,11 +230,9 @@ def render(series: Any, *, where: str) -> np.ndarray:
     except TypeError:
         values = list(series)
     kinds = {type(value) for value in values}
-    if kinds <= {str}:
-        rendered_as = {value: _render_text(value) for value in set(values)}  # equal values are one object in memory
-        text = [rendered_as[value] for value in values]
-    else:
-        text = [_render_value(value, where) for value in values]
+    # Equal texts are one object in memory: a town stands in many records.
+    tidy = {value: _render_text(value) for value in {value for value in values if type(value) is str}}
+    text = [tidy[value] if type(value) is str else _render_value(value, where) for value in values]
     if len(kinds) > 1:
         _warn_if_mixed(values, where)
     longest = max(map(len, text), default=0)
