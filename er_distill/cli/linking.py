@@ -29,6 +29,7 @@ from er_distill.review import (
     Settled,
     chosen_threshold,
     open_pairs,
+    refuse_decided,
     review_path,
     review_table,
     settled_scores,
@@ -64,9 +65,11 @@ class Plan:
         return [path for path in (self.output, self.report, review) if path is not None]
 
     def check(self) -> None:
-        """Raise InputError for an output that cannot be written, before the work is done."""
+        """Raise InputError for an output that cannot be written or must not be, before the work is done."""
         for path in self.outputs:
             check_writable(path)
+        if self.review is not None:
+            refuse_decided(review_path(self.output))
 
     def load(self) -> Student:
         """Load the student."""
