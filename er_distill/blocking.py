@@ -20,7 +20,7 @@ from er_distill.records import Records
 from er_distill.threads import thread_count
 from er_distill.vectors import Corpus, Vectors, vectorise
 
-MAX_EXACT_PAIRS = 200_000_000
+MAX_EXACT_PAIRS = 50_000_000
 """Pairs one exact rule may make; a rule on a column with few values would otherwise fill the memory."""
 
 

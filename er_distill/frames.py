@@ -95,7 +95,8 @@ def link(
     suffixes : (str, str)
         What is appended to the name of every column of the left and of the right table.
     blocking : sequence of TopK and Exact, optional
-        How candidate pairs are found; see `er_distill.blocking.candidates`.
+        How candidate pairs are found; see `er_distill.blocking.candidates`. Where there is none, a warning says so and
+        no record has a match.
     pairs : frame, optional
         Candidate pairs of your own, with columns ``left_id`` and ``right_id``, instead of blocking.
     context : bool
