@@ -349,8 +349,8 @@ def _check_parity(
         labels,
         variant=f"the {name} student",
     )
-    alone = [calibrate.encoder_alone(parts) for parts in (held_out, own)]
-    encoder = export.check_variant(*alone, 0.5, 0.5, labels, variant=f"the {name} encoder")
+    of_model, of_graph = (calibrate.encoder_alone(parts) for parts in (held_out, own))
+    encoder = export.check_variant(of_model, of_graph, 0.5, 0.5, labels, variant=f"the {name} encoder")
     return dataclasses.asdict(difference) | {
         "student": dataclasses.asdict(student),
         "encoder": dataclasses.asdict(encoder),
