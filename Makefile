@@ -32,8 +32,10 @@ format: ## format the code (after `make venv`)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: ## run the benchmarks again and write their JSON (after `make venv`)
-	for script in benchmarks/bench_*.py; do $(BIN)/python -m benchmarks.$$(basename "$$script" .py) || exit 1; done
+bench: ## run the benchmarks again, write their JSON and the README's figures (after `make venv`; needs ER_DISTILL_DATA)
+	$(BIN)/pip install --quiet --requirement benchmarks/requirements.txt
+	for name in febrl open_tasks speed memory import_time readme_figures; do \
+	  $(BIN)/python -m benchmarks.$$name || exit 1; done
 
 student: ## rebuild the bundled student, about an hour (after `make venv`; needs ER_DISTILL_DATA)
 	$(BIN)/python -m benchmarks.build_default_student --output er_distill/students/default

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from er_distill.recordlinkage import Compare, Matcher, StudentFeature
     from er_distill.student import Student
 
-    __version__: str
+__version__ = "0.1.0"
 
 __all__ = [
     "Compare",
@@ -55,17 +55,9 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
-    if name == "__version__":
-        from importlib import metadata
-
-        try:
-            value: Any = metadata.version("er-distill")
-        except metadata.PackageNotFoundError:  # a source tree that is not installed
-            value = "0+unknown"
-    elif name in _HOME_OF:
-        value = getattr(import_module(f"er_distill.{_HOME_OF[name]}"), name)
-    else:
+    if name not in _HOME_OF:
         raise AttributeError(f"module 'er_distill' has no attribute {name!r}")
+    value = getattr(import_module(f"er_distill.{_HOME_OF[name]}"), name)
     globals()[name] = value  # the next access does not come here
     return value
 

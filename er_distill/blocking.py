@@ -14,13 +14,13 @@ import numpy as np
 from scipy import sparse
 from sparse_dot_topn import sp_matmul_topn
 
-from er_distill.errors import InputError, did_you_mean
+from er_distill.errors import InputError, did_you_mean, warn
 from er_distill.pairs import Pairs
 from er_distill.records import Records
 from er_distill.threads import thread_count
 from er_distill.vectors import Corpus, Vectors, vectorise
 
-MAX_EXACT_PAIRS = 200_000_000
+MAX_EXACT_PAIRS = 50_000_000
 """Pairs one exact rule may make; a rule on a column with few values would otherwise fill the memory."""
 
 
@@ -128,16 +128,14 @@ def candidates(
     Returns
     -------
     Blocking
-        Pairs sorted by left, then right record; each once.
+        Pairs sorted by left, then right record; each once. A warning says so when there is none.
 
     Raises
     ------
     InputError
-        When no pair is left, a rule names a field that is not on both sides, or makes too many pairs.
+        When `rules` holds none or no rule, a rule names a field that is not on both sides, or makes too many pairs.
     """
-    rules = [TopK()] if rules is None else list(rules)
-    if not rules:
-        raise InputError("blocking: no rule was given. Leave rules out for the default, or name at least one.")
+    rules = [TopK()] if rules is None else _checked_rules(rules)
     corpus = vectorise(left, right)
     n_left, n_right = len(left), len(left if right is None else right)
     found = []
@@ -146,12 +144,11 @@ def candidates(
         found.append(np.unique(keys))
     keys = found[0] if len(found) == 1 else np.unique(np.concatenate(found))
     pairs = Pairs(keys // n_right, keys % n_right, n_left, n_right, corpus.one_table)
-    if len(pairs) == 0:
+    possible = n_left * (n_left - 1) // 2 if corpus.one_table else n_left * n_right
+    if possible and not len(pairs):  # tables that share nothing are no mistake in a pipeline that runs every night
         listed = "; ".join(map(str, rules))
         tables = left.name if right is None else f"{left.name} and {right.name}"
-        raise InputError(
-            f"blocking found no candidate pair in {tables} ({listed}). Compare other columns or use other rules."
-        )
+        warn(f"blocking found no candidate pair in {tables} ({listed}). Compare other columns or use other rules.")
     has_left, has_right = np.zeros(n_left, bool), np.zeros(n_right, bool)
     has_left[pairs.left] = has_right[pairs.right] = True
     if corpus.one_table:
@@ -159,11 +156,19 @@ def candidates(
     report = BlockingReport(
         rules=tuple((str(rule), len(keys)) for rule, keys in zip(rules, found, strict=True)),
         pairs=len(pairs),
-        possible=n_left * (n_left - 1) // 2 if corpus.one_table else n_left * n_right,
+        possible=possible,
         left_without=int((~has_left).sum()),
         right_without=int((~has_right).sum()),
     )
     return Blocking(pairs, report, corpus)
+
+
+def _checked_rules(rules: Sequence[Rule]) -> list[Rule]:
+    if isinstance(rules, (TopK, Exact, str)) or not all(isinstance(rule, (TopK, Exact)) for rule in rules):
+        raise InputError(f"blocking={rules!r} must be a list of TopK and Exact, such as [TopK(10), Exact('city')].")
+    if not rules:
+        raise InputError("blocking: no rule was given. Leave rules out for the default, or name at least one.")
+    return list(rules)
 
 
 def _keys(i: np.ndarray, j: np.ndarray, corpus: Corpus) -> np.ndarray:

@@ -6,6 +6,8 @@ Every message names the table, the column or file it is about, and the next step
 from __future__ import annotations
 
 import difflib
+import sys
+import warnings
 from collections.abc import Iterable
 
 
@@ -43,6 +45,14 @@ class BudgetSpent(ErDistillError):  # noqa: N818 - a stop that was asked for, wi
 
 class ErDistillWarning(UserWarning):
     """Something was understood in a way the caller should know of."""
+
+
+def warn(message: str) -> None:
+    """Warn with an `ErDistillWarning` that points at the caller's line, however deep in er_distill it was noticed."""
+    level, frame = 2, sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == __package__:
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, ErDistillWarning, stacklevel=level)
 
 
 def did_you_mean(name: object, options: Iterable[object]) -> str:

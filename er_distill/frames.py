@@ -21,7 +21,7 @@ from er_distill.blocking import Rule
 from er_distill.errors import InputError, did_you_mean
 from er_distill.matching import Matching
 from er_distill.records import require
-from er_distill.scoring import Scorer, check_threshold, load_student, scored_candidates
+from er_distill.scoring import Scorer, check_threshold, load_student, scored_candidates, threshold_of
 from er_distill.student import CHUNK_SIZE
 from er_distill.tables import (
     Columns,
@@ -95,7 +95,8 @@ def link(
     suffixes : (str, str)
         What is appended to the name of every column of the left and of the right table.
     blocking : sequence of TopK and Exact, optional
-        How candidate pairs are found; see `er_distill.blocking.candidates`.
+        How candidate pairs are found; see `er_distill.blocking.candidates`. Where there is none, a warning says so and
+        no record has a match.
     pairs : frame, optional
         Candidate pairs of your own, with columns ``left_id`` and ``right_id``, instead of blocking.
     context : bool
@@ -302,7 +303,7 @@ def match_pairs(
                 f"scored: column {column!r} has {given[column].null_count()} missing value(s). Drop these rows."
             )
     if threshold is None and matching != "best":
-        threshold = load_student(student, "auto", None).threshold
+        threshold = threshold_of(student)
     left, right = codes_of(given["left_id"].to_list(), given["right_id"].to_list(), one_table)
     mask = rules.match(
         left, right, given["score"].to_numpy(), matching=matching, at=threshold, optimal=optimal, one_table=one_table

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import copy
 import os
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +18,12 @@ import numpy as np
 import numpy.typing as npt
 
 from er_distill import matching
-from er_distill.errors import ErDistillWarning, InputError, MissingExtraError, did_you_mean
+from er_distill.errors import InputError, MissingExtraError, did_you_mean, warn
 from er_distill.metrics import best_threshold
 from er_distill.multiindex import Codes, as_one_table, records_in_pairs, records_of, rows_of
 from er_distill.pairs import Pairs
 from er_distill.records import Records
-from er_distill.scoring import Scorer, check_threshold, load_student
+from er_distill.scoring import Scorer, check_threshold, load_student, threshold_of
 from er_distill.student import CHUNK_SIZE
 from er_distill.tables import paired
 
@@ -289,7 +288,7 @@ class Matcher(BaseClassifier):
     def _threshold(self) -> float:
         if self.threshold is not None:
             return self.threshold
-        return load_student(self.student, "auto", None).threshold if self._fitted is None else self._fitted
+        return threshold_of(self.student) if self._fitted is None else self._fitted
 
     def _fit(self, features: Any, y: Any = None) -> None:
         if y is not None:
@@ -319,9 +318,7 @@ def _warn_of_links_outside(links: Any, candidates: Any) -> None:
         return
     turned = int(outside.swaplevel().isin(candidates).sum())
     hint = f" {turned} of them are there the other way round: swap their levels." if turned else ""
-    warnings.warn(
+    warn(
         f"{len(outside)} of {len(links)} links are not among the candidate pairs and teach nothing.{hint} "
-        "Blocking that keeps more pairs would show them.",
-        ErDistillWarning,
-        stacklevel=3,
+        "Blocking that keeps more pairs would show them."
     )

@@ -9,7 +9,6 @@ from __future__ import annotations
 import datetime as dt
 import math
 import re
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -19,7 +18,7 @@ from typing import Any
 import narwhals as nw
 import numpy as np
 
-from er_distill.errors import ErDistillWarning, InputError, did_you_mean
+from er_distill.errors import InputError, did_you_mean, warn
 
 MAX_CELL_CHARS = 4_000
 """Characters of one value that are read; the rest is cut with a warning."""
@@ -29,6 +28,8 @@ _NULL_TEXTS = frozenset({"", "nan", "NaN", "<NA>", "NaT", "None"})
 _INTEGRAL_FLOAT = re.compile(r"-?\d+\.0+\Z")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\ufeff]+")
 _EXACT_FLOAT = 2**53
+# What the index of a pandas frame without a name is called in its CSV, in that CSV read by pandas, and in its Parquet.
+_INDEX_NAME = re.compile(r"|Unnamed: 0|__index_level_\d+__")
 
 
 @dataclass(frozen=True)
@@ -119,8 +120,8 @@ class Records:
         name : str
             What messages call the table.
         columns : sequence of str, or mapping of logical field name to column name, optional
-            The columns to compare. By default all but the id column, columns of row numbers, nested columns and
-            columns without a value.
+            The columns to compare. By default all but the id column, a pandas index that became a column, columns of
+            row numbers, nested columns and columns without a value.
         id : str, optional
             The id column. By default a column named ``id``, else the index of a pandas frame, else the row number.
         index : sequence, optional
@@ -145,7 +146,7 @@ class Records:
             fields = _default_columns(native, id_column)
         elif isinstance(columns, Mapping):
             fields = dict(columns)
-        elif isinstance(columns, str):
+        elif isinstance(columns, str) or not isinstance(columns, Iterable):
             raise InputError(f"{name}: columns must be a list of column names; write [{columns!r}].")
         else:
             fields = {column: column for column in columns}
@@ -162,7 +163,7 @@ class Records:
             except InputError as error:
                 if columns is not None:
                     raise
-                warnings.warn(f"{error} It is left out.", ErDistillWarning, stacklevel=3)
+                warn(f"{error} It is left out.")
                 continue
             if columns is None and not any(values):
                 continue
@@ -190,12 +191,16 @@ def as_frame(frame: Any, name: str) -> nw.DataFrame[Any]:
         twice = sorted({str(column) for column in columns[columns.duplicated()]})
         raise InputError(f"{name} has more than one column named {twice[0]!r}. Rename or drop one.")
     try:
-        return nw.from_native(frame, eager_only=True)
+        native = nw.from_native(frame, eager_only=True)
     except (TypeError, ValueError, NotImplementedError) as error:
         kind = f"{type(frame).__module__.split('.')[0]}.{type(frame).__qualname__}"
         raise InputError(
             f"{name} is a {kind}, not a pandas, polars (eager) or pyarrow table. Convert it first."
         ) from error
+    for column in native.columns:
+        if not isinstance(column, str):  # pandas numbers columns that have no names
+            raise InputError(f"{name} has a column named {column!r}, which is no text. Use frame.rename(columns=str).")
+    return native
 
 
 def render(series: Any, *, where: str) -> np.ndarray:
@@ -225,16 +230,16 @@ def render(series: Any, *, where: str) -> np.ndarray:
     except TypeError:
         values = list(series)
     kinds = {type(value) for value in values}
-    text = [_render_text(value) for value in values] if kinds <= {str} else [_render_value(v, where) for v in values]
+    # Equal texts are one object in memory: a town stands in many records.
+    tidy = {value: _render_text(value) for value in {value for value in values if type(value) is str}}
+    text = [tidy[value] if type(value) is str else _render_value(value, where) for value in values]
     if len(kinds) > 1:
         _warn_if_mixed(values, where)
     longest = max(map(len, text), default=0)
     if longest > MAX_CELL_CHARS:
-        warnings.warn(
+        warn(
             f"{where} has a value of {longest:,} characters; the first {MAX_CELL_CHARS:,} of each value are compared. "
-            "Cut or drop the column if that is not meant.",
-            ErDistillWarning,
-            stacklevel=4,
+            "Cut or drop the column if that is not meant."
         )
         text = [value[:MAX_CELL_CHARS] for value in text]
     rendered = np.empty(len(text), dtype=object)
@@ -251,13 +256,14 @@ def _warn_if_mixed(values: list[Any], where: str) -> None:
     names = {"number" if issubclass(kind, (int, float, np.number)) else kind.__name__ for kind in present}
     if len(names) > 1:
         listed = " and ".join(sorted(names))
-        warnings.warn(f"{where} mixes {listed} values; each is compared as text.", ErDistillWarning, stacklevel=5)
+        warn(f"{where} mixes {listed} values; each is compared as text.")
 
 
 def _render_text(value: str) -> str:
     if _CONTROL.search(value):
         value = _CONTROL.sub(" ", value)
-    value = " ".join(value.split())
+    tidy = " ".join(value.split())
+    value = value if tidy == value else tidy  # the frame's own object where it can be: no second copy of a table
     if value in _NULL_TEXTS:
         return ""
     if value.endswith("0") and _INTEGRAL_FLOAT.match(value):
@@ -312,12 +318,24 @@ def id_column_of(frame: nw.DataFrame[Any], id: str | None, name: str) -> str | N
     """Return the column that holds the record ids, or None where the index or the row number does.
 
     The order, the same at every door: the column named by `id`, else a column named ``id``, else the index of a pandas
-    frame, else the row number. Raises InputError when `frame`, called `name`, has no such column.
+    frame (a column of its own in a Parquet file or an Arrow table made from one), else the row number. Raises
+    InputError when `frame`, called `name`, has no such column.
     """
     if id is not None:
         require(frame, id, name)
         return id
-    return "id" if "id" in frame.columns else None
+    if "id" in frame.columns:
+        return "id"
+    index = _pandas_index(frame)
+    return index[0] if len(index) == 1 else None
+
+
+def _pandas_index(frame: nw.DataFrame[Any]) -> list[str]:
+    """Columns that were the index of the pandas frame an Arrow table, or its file, was made from."""
+    if not frame.implementation.is_pyarrow():
+        return []
+    about = frame.to_native().schema.pandas_metadata or {}
+    return [column for column in about.get("index_columns", ()) if column in frame.columns]
 
 
 def _ids(frame: nw.DataFrame[Any], id_column: str | None, name: str) -> np.ndarray:
@@ -364,8 +382,9 @@ def check_ids(values: Sequence[Any], where: str) -> np.ndarray:
 
 def _default_columns(frame: nw.DataFrame[Any], id_column: str | None) -> dict[str, str]:
     chosen = {}
+    ids = {id_column, *_pandas_index(frame)}
     for column in frame.columns:
-        if column == id_column:
+        if column in ids or _INDEX_NAME.fullmatch(column):
             continue
         series = frame[column]
         if series.dtype.is_nested() or _counts_rows(series):

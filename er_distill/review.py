@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from er_distill.curves import best_threshold
 from er_distill.errors import InputError, did_you_mean
-from er_distill.files import PAIR_COLUMNS, format_of, ids_as_in, line_of, read_pairs, require_columns
+from er_distill.files import PAIR_COLUMNS, format_of, ids_as_in, line_of, read_pairs, read_table, require_columns
 from er_distill.pairs import Pairs
 from er_distill.records import Records
 
@@ -60,6 +60,18 @@ class Settled:
 def review_path(output: Path) -> Path:
     """Return where the review file of `output` goes: ``matches.csv`` has ``matches.review.csv`` beside it."""
     return output.with_name(output.name[: -len(format_of(output).ending)] + ".review.csv")
+
+
+def refuse_decided(path: Path) -> None:
+    """Raise InputError when there is a review file at `path` with decisions: a person's work is not written over."""
+    if not path.exists():
+        return
+    try:
+        table = read_table(path)
+    except InputError as error:
+        raise InputError(f"{path} is there and may hold decisions. Move it away before a new one is made.") from error
+    if "decision" in table.column_names and table["decision"].null_count < len(table):
+        raise InputError(f"{path} holds decisions. Use them (--decisions), or move it away before a new one is made.")
 
 
 def review_table(

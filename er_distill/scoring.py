@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from er_distill import artefact
 from er_distill.blocking import Rule, candidates
 from er_distill.errors import DeviceError, InputError
 from er_distill.pairs import Pairs
@@ -55,11 +56,18 @@ def load_student(student: str | Path | Scorer, device: str, threads: int | None)
         return Student.load(student, device=device, threads=threads)
     if not hasattr(student, "score"):
         raise InputError(f"student={student!r} is no student. Pass a name, a folder, or what Student.load returns.")
-    if device != "auto" and not student.device.startswith(device):
+    if device not in ("auto", student.device, student.device.partition(":")[0]):
         raise DeviceError(
             f"device={device!r}, but the student is loaded on {student.device}. Load it with Student.load(device=)."
         )
     return student
+
+
+def threshold_of(student: str | Path | Scorer) -> float:
+    """Return a student's threshold; of one that is not loaded, only the manifest is read."""
+    if isinstance(student, (str, Path)):
+        return artefact.read(artefact.locate(student)).variant().threshold
+    return load_student(student, "auto", None).threshold
 
 
 def scored_candidates(
@@ -75,7 +83,8 @@ def scored_candidates(
 ) -> tuple[Pairs, np.ndarray]:
     """Return the candidate pairs, each once, and their probabilities.
 
-    The pairs are those of the frame `pairs`, else those that `blocking` finds. Arguments as in `er_distill.link`.
+    The pairs are those of the frame `pairs`, else those that `blocking` finds; these may be none. Arguments as in
+    `er_distill.link`.
     """
     if pairs is not None and blocking is not None:
         raise InputError("pairs= brings candidate pairs, blocking= finds them. Pass one.")
@@ -84,6 +93,8 @@ def scored_candidates(
     else:
         blocks = candidates(left, right, rules=blocking, threads=threads)
         found, corpus = blocks.pairs, blocks.corpus
+    if not len(found):
+        return found, np.empty(0)
     scores = scorer.score(left, right, found, context=context, corpus=corpus, chunk_size=chunk_size, progress=progress)
     return found, scores
 

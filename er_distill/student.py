@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import unicodedata
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from tqdm import tqdm
 
 from er_distill import artefact, lexical
 from er_distill.artefact import Line, Manifest, Variant
-from er_distill.errors import ErDistillWarning, StudentError
+from er_distill.errors import InputError, StudentError, warn
 from er_distill.pairs import Pairs
 from er_distill.records import Records
 from er_distill.session import Session, encoder_logits
@@ -162,6 +161,8 @@ class Student:
             In the order of `pairs`. It does not depend on that order, nor on batches, chunks or threads.
         """
         pairs.checked("pairs")
+        if chunk_size < 1:
+            raise InputError(f"chunk_size={chunk_size!r} must be at least 1: the pairs held in memory at a time.")
         _warn_if_not_latin(left, right)
         unique, inverse = pairs.unique()
         logits = self._logits(left, right, unique, context, corpus, chunk_size, progress)
@@ -228,9 +229,7 @@ def _warn_if_not_latin(left: Records, right: Records | None) -> None:
         letters = [char for text in table.texts[:_LATIN_SAMPLE] for char in text[:200] if char.isalpha()]
         other = sum(ord(char) > _LATIN_END and "LATIN" not in unicodedata.name(char, "") for char in letters)
         if other > len(letters) / 2:
-            warnings.warn(
+            warn(
                 f"{table.name} is mostly in a non-Latin script. The student's encoder was trained on English: "
-                "check a sample of the matches, or distil a student on your own data from a multilingual base.",
-                ErDistillWarning,
-                stacklevel=4,
+                "check a sample of the matches, or distil a student on your own data from a multilingual base."
             )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,7 @@ import narwhals as nw
 import numpy as np
 import numpy.typing as npt
 
-from er_distill.errors import InputError
+from er_distill.errors import InputError, warn
 from er_distill.pairs import Pairs
 from er_distill.records import Records, as_frame, id_column_of, require
 
@@ -50,8 +50,8 @@ def open_frame(frame: Any, name: str) -> tuple[Frame, Callable[[Frame], Any]]:
     return as_frame(frame, name), nw.to_native
 
 
-def read_one(frame: Frame, name: str, columns: Sequence[str] | None, id: str | None) -> Table:
-    """Read the table of a dedup."""
+def read_one(frame: Frame, name: str, columns: Sequence[str] | Mapping[str, str] | None, id: str | None) -> Table:
+    """Read the table of a dedup, or one of a link; `columns` may give fields other names than their columns."""
     records = Records.from_frame(frame, name=name, columns=columns, id=id)
     return Table(frame, id_column_of(frame, id, name), records)
 
@@ -70,21 +70,22 @@ def read_two(
         if left_on is None:
             raise InputError("right_on= needs left_on=: the columns of the two tables are paired in order.")
         left_columns, right_columns = paired(left_on, right_on)
-    if isinstance(id, tuple) and len(id) != 2:
+    if isinstance(id, (list, tuple)) and len(id) != 2:
         raise InputError(f"id={id!r} must be one column name, or a pair: that of the left and that of the right table.")
-    left_id, right_id = id if isinstance(id, tuple) else (id, id)
-    return (
-        Table(
-            left,
-            id_column_of(left, left_id, "left"),
-            Records.from_frame(left, name="left", columns=left_columns, id=left_id),
-        ),
-        Table(
-            right,
-            id_column_of(right, right_id, "right"),
-            Records.from_frame(right, name="right", columns=right_columns, id=right_id),
-        ),
-    )
+    left_id, right_id = id if isinstance(id, (list, tuple)) else (id, id)
+    first = read_one(left, "left", left_columns, left_id)
+    second = read_one(right, "right", right_columns, right_id)
+    warn_if_nothing_shared(first.records, second.records)
+    return first, second
+
+
+def warn_if_nothing_shared(left: Records, right: Records) -> None:
+    """Warn when no field is on both sides: then nothing is compared column by column."""
+    if not set(left.fields) & set(right.fields):
+        warn(
+            f"{left.name} and {right.name} share no compared column: whole records are compared as text. "
+            "Name the columns that belong together, in one order: left_on and right_on."
+        )
 
 
 def paired(left_on: Any, right_on: Any = None) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -23,7 +23,7 @@ GRAM_COLUMNS = 1 << 20
 MAX_GRAM_CHARS = 300
 """Characters of one value whose trigrams count: a long description would drown the name."""
 
-_ROWS_AT_ONCE = 20_000
+_ROWS_AT_ONCE = 5_000  # some 20 MB of trigrams
 _NOT_WORD = re.compile(r"[\W_]+")
 _SPLIT_CODE = re.compile(r"[^\W_]+(?:[-/.][^\W_]+)+")
 _DIGIT = re.compile(r"\d")
@@ -91,10 +91,17 @@ class Corpus:
 
 def normalise(text: str) -> str:
     """Lower case, without accents and punctuation, words parted by one space."""
-    text = text.lower()
-    if not text.isascii():
-        text = "".join(char for char in unicodedata.normalize("NFKD", text) if not unicodedata.combining(char))
-    return _NOT_WORD.sub(" ", text).strip()
+    lower = text.lower()
+    if not lower.isascii():
+        lower = "".join(char for char in unicodedata.normalize("NFKD", lower) if not unicodedata.combining(char))
+    clean = _NOT_WORD.sub(" ", lower).strip()
+    return text if clean == text else clean  # one object in memory, not two equal ones
+
+
+def _normalised(column: np.ndarray) -> np.ndarray:
+    """Normalise each value once: equal values are one object, which counts where a town stands in many records."""
+    clean = {value: normalise(value) for value in set(column.tolist())}
+    return np.array([clean[value] for value in column.tolist()], dtype=object)
 
 
 def vectorise(left: Records, right: Records | None = None) -> Corpus:
@@ -116,7 +123,7 @@ def vectorise(left: Records, right: Records | None = None) -> Corpus:
     word_ids: dict[str, int] = {}
     words, grams, values = [], [], []
     for table in tables:
-        clean = [np.array([normalise(value) for value in column], dtype=object) for column in table.values]
+        clean = [_normalised(column) for column in table.values]
         values.append([clean[table.fields.index(field)] for field in aligned])
         words.append(_word_rows(table, clean, word_ids))
         grams.append(_gram_matrix(clean, len(table)))

@@ -21,6 +21,7 @@ Factory = Callable[[dict[str, Any]], Any]
 LEFT = {"id": ["a1", "a2"], "name": ["ada lovelace", "alan turing"], "city": ["london", "wilmslow"]}
 RIGHT = {"id": ["b1", "b2"], "name": ["turing alan", "ada king lovelace"], "city": ["wilmslow", "london"]}
 PAIRS = {"left_id": ["a1", "a2"], "right_id": ["b2", "b1"]}
+SCORED = {**PAIRS, "score": [0.01, 0.99]}
 
 
 def refused(
@@ -89,6 +90,21 @@ def test_columns_that_contradict(left: Any, right: Any) -> None:
 
 
 @pytest.mark.needs("pandas")
+def test_columns_without_names() -> None:
+    import pandas as pd
+
+    frame = pd.DataFrame([["ada", "london"], ["alan", "wilmslow"]])
+    refused(r"frame has a column named 0, which is no text\. Use frame\.rename\(columns=str\)", dedupe, frame)
+
+
+def test_tables_without_a_common_column(left: Any, frame_factory: Factory) -> None:
+    other = frame_factory({"id": ["b1"], "label": ["ada lovelace"], "town": ["london"]})
+    with pytest.warns(ErDistillWarning, match=r"left and right share no compared column.*left_on and right_on"):
+        link(left, other, student=WordOverlap())
+    link(left, other, left_on=["name", "city"], right_on=["label", "town"], student=WordOverlap())
+
+
+@pytest.mark.needs("pandas")
 def test_two_columns_of_one_name() -> None:
     import pandas as pd
 
@@ -122,7 +138,20 @@ def test_empty_pairs(left: Any, right: Any, frame_factory: Factory) -> None:
 
 def test_tables_with_nothing_in_common(left: Any, frame_factory: Factory) -> None:
     other = frame_factory({"id": ["x"], "name": ["QQQQ"]})
-    refused(r"blocking found no candidate pair in left and right", link, left, other, columns=["name"])
+    for how, rows in (("ids", 0), ("inner", 0), ("left", 2)):
+        with pytest.warns(ErDistillWarning, match=r"blocking found no candidate pair in left and right") as caught:
+            result = link(left, other, columns=["name"], how=how, student=WordOverlap())
+        assert caught[0].filename == __file__
+        assert type(result) is type(left)
+        assert len(nw.from_native(result, eager_only=True)) == rows
+    with pytest.warns(ErDistillWarning, match=r"blocking found no candidate pair in frame"):
+        entities = dedupe(frame_factory({"name": ["abc", "xyz"]}), student=WordOverlap())
+    assert nw.from_native(entities, eager_only=True)["entity_id"].to_list() == [0, 1]
+
+
+def test_one_record_is_one_entity(frame_factory: Factory) -> None:
+    alone = dedupe(frame_factory({"name": ["abc"]}), student=WordOverlap())
+    assert nw.from_native(alone, eager_only=True)["entity_id"].to_list() == [0]
 
 
 # ------------------------------------------------------------------------------------------------- ids
@@ -237,6 +266,9 @@ def test_an_argument_that_is_not_known(left: Any, right: Any) -> None:
     refused(r"pairs= brings candidate pairs, blocking= finds them\. Pass one", link, left, right, pairs=left,
             blocking=[er_distill.TopK()])  # fmt: skip
     refused(r"no compared column 'zip' on both sides", link, left, right, blocking=[er_distill.Exact("zip")])
+    refused(r"blocking=TopK.* must be a list of TopK and Exact", link, left, right, blocking=er_distill.TopK())
+    refused(r"columns must be a list of column names", link, left, right, columns=5)
+    refused(r"id=\['id'\] must be one column name, or a pair", link, left, right, id=["id"])
 
 
 def test_scores_that_cannot_be_used(frame_factory: Factory) -> None:
@@ -274,6 +306,22 @@ def output_without(package: str, code: str) -> str:
     result = subprocess.run([sys.executable, "-c", hidden], capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     return result.stdout
+
+
+@needs_bundled_student
+@pytest.mark.needs("onnxruntime")
+def test_a_chunk_of_no_pairs(left: Any, right: Any) -> None:
+    with pytest.raises(InputError, match=r"chunk_size=0 must be at least 1"):
+        link(left, right, chunk_size=0)
+
+
+@needs_bundled_student
+def test_a_threshold_needs_no_onnxruntime() -> None:
+    code = f"""
+import er_distill, pyarrow as pa
+print(er_distill.match_pairs(pa.table({SCORED!r}))["match"].to_pylist())
+"""
+    assert output_without("onnxruntime", code) == "[0, 1]\n"
 
 
 @needs_bundled_student

@@ -7,7 +7,7 @@ import pytest
 
 from er_distill import blocking
 from er_distill.blocking import Exact, TopK, candidates
-from er_distill.errors import InputError
+from er_distill.errors import ErDistillWarning, InputError
 from er_distill.records import Records
 from er_distill.training.synthetic import generate
 from er_distill.vectors import vectorise
@@ -110,6 +110,18 @@ def test_wrong_rules_are_refused(people: tuple[Records, Records]) -> None:
         Exact()
     with pytest.raises(InputError, match="no rule"):
         candidates(left, right, rules=[])
+    for rules in (TopK(3), "topk", [TopK(3), "city"]):
+        with pytest.raises(InputError, match=r"must be a list of TopK and Exact, such as"):
+            candidates(left, right, rules=rules)  # type: ignore[arg-type]
+
+
+def test_no_candidate_at_all_is_a_warning() -> None:
     apart = as_records({"name": ["aaaa", "bbbb"]}, "left"), as_records({"name": ["cccc"]}, "right")
-    with pytest.raises(InputError, match="found no candidate pair in left and right"):
-        candidates(*apart)
+    with pytest.warns(ErDistillWarning, match=r"found no candidate pair in left and right \(top 10"):
+        blocks = candidates(*apart)
+    assert len(blocks.pairs) == 0
+    report = blocks.report
+    assert (report.pairs, report.possible, report.left_without, report.right_without) == (0, 2, 2, 1)
+    with pytest.warns(ErDistillWarning, match="found no candidate pair in left"):
+        assert not len(candidates(apart[0]).pairs)
+    assert not len(candidates(apart[1]).pairs)  # of one record no pair could be expected

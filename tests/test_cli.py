@@ -202,6 +202,23 @@ def test_review_and_decisions_go_round(here: Path) -> None:
     assert entity["a1"] != entity["b2"]
 
 
+def test_decisions_are_not_written_over(here: Path) -> None:
+    review = ("link", "a.csv", "b.csv", "-o", "matches.csv", "--review", "0:1")
+    done(*review)
+    done(*review)  # nothing decided yet, nothing to lose
+    path = Path("matches.review.csv")
+    header, first, *rest = path.read_text().splitlines(keepends=True)
+    path.write_text(header + "match" + first + "".join(rest))
+    before = path.read_text()
+    Path("matches.csv").unlink()
+    assert "matches.review.csv holds decisions. Use them (--decisions)" in failed(*review)
+    path.write_bytes(b"\xff\xfe")
+    assert "matches.review.csv is there and may hold decisions. Move it away" in failed(*review)
+    assert not Path("matches.csv").exists()
+    path.write_text(before)
+    done(*review[:-2], "--decisions", "matches.review.csv")
+
+
 def test_a_wrong_decision_names_its_line(here: Path) -> None:
     Path("reviewed.csv").write_text("decision,left_id,right_id\nmatch,a1,b2\nmaybe,a2,b4\n")
     message = failed("link", "a.csv", "b.csv", "-o", "matches.csv", "--decisions", "reviewed.csv")
@@ -264,10 +281,13 @@ BAD_DATA = {
     "misspelt id": (("link", "a.csv", "b.csv", "--id", "id,ident"), "b.csv has no column 'ident'"),
     "unknown student": (("link", "a.csv", "b.csv", "--student", "nobody"), "no student 'nobody'"),
     "unknown device": (("link", "a.csv", "b.csv", "--device", "tpu"), "no device 'tpu'"),
-    "absent device": (("link", "a.csv", "b.csv", "--device", "cuda:99"), "cuda:99"),
+    "absent device": (("link", "a.csv", "b.csv", "--device", "cuda:99"), "or use --device cpu."),
     "duplicate ids": (("link", "twice.csv", "b.csv"), "twice.csv: id column 'id' has 'x' more than once"),
     "no rows": (("link", "header.csv", "b.csv"), "header.csv has no rows"),
-    "no values": (("link", "void.csv", "b.csv"), "void.csv: no column with a value"),
+    "no values": (
+        ("link", "void.csv", "b.csv"),
+        "void.csv: no column with a value to compare (looked at: 'name'). Name some with --columns.",
+    ),
     "not utf-8": (("link", "latin.csv", "b.csv"), "latin.csv is not UTF-8: line 2"),
     "wrong ending": (("link", "zip.csv", "b.csv"), "zip.csv is a gzip file"),
     "no truth column": (("link", "a.csv", "b.csv", "--truth", "a.csv"), "a.csv has no column 'left_id'"),

@@ -75,7 +75,8 @@ def test_the_manifest_says_how_it_was_made(made: Path) -> None:
     assert set(manifest.variants) == {"fp32", "int8"}
     checks = manifest.training["checks"]
     assert checks["fp32"]["parity"]["largest_difference"] <= export.FP32_LIMIT
-    assert checks["int8"]["parity"]["flipped"] <= 0.01
+    for part in ("encoder", "student"):
+        assert checks["int8"]["parity"][part]["flipped"] <= 0.01
     card = (made / "README.md").read_text(encoding="utf-8")
     for words in ("synthetic truth", "int8", "Limits", "people-link-0"):
         assert words in card
@@ -107,6 +108,14 @@ def test_a_trained_encoder_is_taken_from_the_work_folder(
         for name in ("first", "second")
     ]
     np.testing.assert_allclose(*scores, atol=1e-5)
+
+
+def test_what_a_stopped_run_left_is_no_obstacle(base: Path, tasks: list[Task], tmp_path: Path) -> None:
+    (tmp_path / ".student.partial").mkdir()
+    candidates, known = tasks[0]
+    made = distill(candidates, known, config(base, tmp_path / "student", variants=("fp32",), default_variant="fp32"))
+    assert artefact.read(made).default_variant == "fp32"
+    assert [path.name for path in tmp_path.iterdir()] == ["student"]
 
 
 def test_a_student_that_fails_its_parity_check_is_not_there(

@@ -186,6 +186,32 @@ def test_the_columns_compared_by_default(frame_factory: Factory) -> None:
     assert len(records) == 4
 
 
+@pytest.mark.parametrize("name", ["", "Unnamed: 0", "__index_level_0__"])
+def test_an_index_that_became_a_column_is_never_rendered(frame_factory: Factory, name: str) -> None:
+    frame = frame_factory({name: ["rec-1-org", "rec-2-org"], "name": ["ada", "alan"]})
+    records = Records.from_frame(frame, name="left")
+    assert records.fields == ("name",)
+    assert records.ids.tolist() == [0, 1]
+    assert Records.from_frame(frame, name="left", id=name).ids.tolist() == ["rec-1-org", "rec-2-org"]
+
+
+@pytest.mark.needs("pandas")
+def test_the_index_of_a_pandas_frame_stays_the_id_in_arrow() -> None:
+    import pandas as pd
+
+    frame = pd.DataFrame({"name": ["ada", "alan"]}, index=pd.Index(["rec-1-org", "rec-2-org"], name="rec_id"))
+    for index_name in ("rec_id", None):
+        table = pa.Table.from_pandas(frame.rename_axis(index_name))
+        records = Records.from_frame(table, name="left")
+        assert records.fields == ("name",)
+        assert records.ids.tolist() == ["rec-1-org", "rec-2-org"]
+    levels = frame.set_axis(pd.MultiIndex.from_tuples([("a", 1), ("a", 2)], names=["x", "y"]))
+    records = Records.from_frame(pa.Table.from_pandas(levels), name="left")
+    assert (records.fields, records.ids.tolist()) == (("name",), [0, 1])
+    records = Records.from_frame(pa.Table.from_pandas(frame.reset_index(drop=True)), name="left")
+    assert (records.fields, records.ids.tolist()) == (("name",), [0, 1])
+
+
 def test_columns_by_name_and_by_field(frame_factory: Factory) -> None:
     frame = frame_factory({"id": [1, 2], "title": ["a", "b"], "by": ["x", None]})
     assert Records.from_frame(frame, name="left", columns=["by", "title"]).texts == ["x a", "b"]

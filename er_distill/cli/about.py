@@ -17,7 +17,9 @@ def info(
         str, typer.Argument(help="Name of a bundled student, or the folder of one of your own.")
     ] = "default",
 ) -> None:
-    """Show what a student is: its teachers, licence, variants and card. Checks every file of it.
+    """Show a student's teachers, licence, variants and card.
+
+    Every file of it is checked.
 
     \b
     Examples:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 import sys
 import traceback
 import warnings
@@ -83,16 +84,22 @@ def reported(command: Callable[P, None]) -> Callable[P, None]:
 def _in_one_line(error: Exception) -> str:
     text = " ".join(str(error).split())
     if isinstance(error, ErDistillError):
-        return text
+        return _as_options(text)
     if isinstance(error, MemoryError):
         return "there is not enough memory. Link fewer records at a time, or find fewer candidates (--block topk:5)."
     return f"{type(error).__name__}: {text} (this should not happen: er-distill --debug shows where it did)"
 
 
+def _as_options(text: str) -> str:
+    """Name the library's arguments as the command line does: ``id=`` is ``--id``, ``device='cpu'`` ``--device cpu``."""
+    text = re.sub(r"\b(columns|device|id)='(\S+)'", r"--\1 \2", text)
+    return re.sub(r"\b(columns|device|id)=(?=[\s.,;:]|$)", r"--\1", text)
+
+
 @contextmanager
 def _plain_warnings() -> Iterator[None]:
     def show(message: Warning | str, *_: object, **__: object) -> None:
-        typer.echo(f"warning: {' '.join(str(message).split())}", err=True)
+        typer.echo(f"warning: {_as_options(' '.join(str(message).split()))}", err=True)
 
     with warnings.catch_warnings():
         warnings.simplefilter("always", ErDistillWarning)

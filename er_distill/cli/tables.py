@@ -15,7 +15,7 @@ from er_distill.files import ids_as_in, read_table, read_truth
 from er_distill.pairs import Pairs
 from er_distill.records import Records
 from er_distill.review import Settled, read_decisions, settle
-from er_distill.tables import Table, open_frame, paired, read_one
+from er_distill.tables import Table, open_frame, paired, read_one, warn_if_nothing_shared
 
 MAX_NAMED = 8
 """Columns named in a note."""
@@ -25,7 +25,7 @@ def open_table(
     path: Path, console: Console, *, columns: Sequence[str] | Mapping[str, str] | None, id: str | None
 ) -> Table:
     """Read a table and say how it was understood."""
-    table = read_one(open_frame(read_table(path), str(path))[0], str(path), columns, id)  # type: ignore[arg-type]
+    table = read_one(open_frame(read_table(path), str(path))[0], str(path), columns, id)
     console.note(describe(table))
     return table
 
@@ -43,10 +43,10 @@ def open_two(
     """Read the two tables of a link and say how they were understood."""
     sides: tuple[Any, Any] = (columns, columns) if left_on is None else paired(left_on, right_on)
     left_id, right_id = (None, None) if ids is None else (ids[0], ids[-1])
-    return (
-        open_table(left, console, columns=sides[0], id=left_id),
-        open_table(right, console, columns=sides[1], id=right_id),
-    )
+    first = open_table(left, console, columns=sides[0], id=left_id)
+    second = open_table(right, console, columns=sides[1], id=right_id)
+    warn_if_nothing_shared(first.records, second.records)
+    return first, second
 
 
 def describe(table: Table) -> str:

@@ -70,7 +70,7 @@ def _tiles(run: Run) -> str:
     else:
         records = [("left records", f"{len(run.left):,}"), ("right records", f"{len(run.right):,}")]
         found = [("matches", f"{run.matched.sum():,}")]
-    found += [(name, f"{value:.3f}") for name, value in run.quality.items()]
+    found += [(name, f"{value:.4f}") for name, value in run.quality.items()]
     cost = [
         ("candidate pairs", f"{len(run.pairs):,}"),
         ("pairs a second", f"{run.pairs_per_second:,.0f}"),

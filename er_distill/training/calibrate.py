@@ -115,6 +115,13 @@ def tiered(variant: Variant, part: HeldOut) -> np.ndarray:
     return probability(variant, part.lexical, np.where(inside, part.encoder, np.nan))
 
 
+def encoder_alone(held_out: Sequence[HeldOut]) -> np.ndarray:
+    """The encoder's own probabilities, calibrated on these pairs, for measuring it apart from the trees."""
+    logits, target = (np.concatenate([getattr(part, name) for part in held_out]) for name in ("encoder", "target"))
+    weight = _per_pair([part.target for part in held_out], [part.weight for part in held_out])
+    return sigmoid(logits, 0.0, fit_line(logits, None, target, weight))
+
+
 def mean_f1(held_out: Sequence[HeldOut], decisions: Sequence[np.ndarray]) -> float:
     """Mean over the tasks, by weight, of the expected F1 against soft labels."""
     scores = []

@@ -68,15 +68,13 @@ def _parity(checks: Mapping[str, Any]) -> str:
     rows = []
     for name, check in checks.items():
         parity = check["parity"]
-        rows.append(
-            (
-                name,
-                f"{parity['largest_difference']:.2g}",
-                f"{parity['flipped']:.2%}",
-                f"{parity['f1']:.3f} ({parity['f1_reference']:.3f})",
-            )
-        )
-    return _table(("variant", "largest difference in probability", "decisions flipped", "F1 (trained model)"), rows)
+        row = [name, f"{parity['largest_difference']:.2g}", f"{parity['mean_difference']:.2g}"]
+        for part in (parity["encoder"], parity["student"]):
+            row += [f"{part['flipped']:.2%}", f"{part['f1']:.3f} ({part['f1_reference']:.3f})"]
+        rows.append(row)
+    differences = ("largest difference in probability", "mean")
+    decisions = ("encoder alone: flipped", "F1 (trained model)", "student: flipped", "F1 (trained model)")
+    return _table(("variant", *differences, *decisions), rows)
 
 
 def _held_out(summary: Mapping[str, Mapping[str, float]]) -> str:

@@ -183,10 +183,14 @@ def distill(
             config.output.rmdir()
         # A copy under a hidden name and one rename: the student is there whole, or not at all.
         arriving = config.output.with_name(f".{config.output.name}.partial")
-        arriving.mkdir()  # not a copy of the temporary folder itself, which nobody else may read
-        for path in folder.iterdir():
-            shutil.copy(path, arriving)
-        arriving.rename(config.output)
+        shutil.rmtree(arriving, ignore_errors=True)  # of a run that was stopped here
+        try:
+            arriving.mkdir()  # not a copy of the temporary folder itself, which nobody else may read
+            for path in folder.iterdir():
+                shutil.copy(path, arriving)
+            arriving.rename(config.output)
+        finally:
+            shutil.rmtree(arriving, ignore_errors=True)
     return config.output
 
 
@@ -327,20 +331,30 @@ def _scored_by_graph(
 
 def _check_parity(
     name: str, reference: Variant, held_out: Sequence[HeldOut], variant: Variant, own: Sequence[HeldOut]
-) -> dict[str, float]:
-    """Compare a graph with the trained model, and what a student decides with either."""
+) -> dict[str, Any]:
+    """Compare a graph with the trained model: its probabilities, what the student decides with it, and it alone.
+
+    A student hardly asks its encoder where the trees are sure, and would hide a bad graph; so the encoder alone,
+    calibrated on its own scores, is held to the same limits.
+    """
     model_logits, graph_logits = (np.concatenate([part.encoder for part in parts]) for parts in (held_out, own))
     limit = export.FP32_LIMIT if name == "fp32" else None
     difference = export.parity(model_logits, graph_logits, graph=variant.encoder, limit=limit)
-    report = export.check_variant(
+    labels = np.concatenate([part.target > 0.5 for part in own])
+    student = export.check_variant(
         np.concatenate([calibrate.tiered(reference, part) for part in held_out]),
         np.concatenate([calibrate.tiered(variant, part) for part in own]),
         reference.threshold,
         variant.threshold,
-        np.concatenate([part.target > 0.5 for part in own]),
-        variant=name,
+        labels,
+        variant=f"the {name} student",
     )
-    return dataclasses.asdict(difference) | dataclasses.asdict(report)
+    of_model, of_graph = (calibrate.encoder_alone(parts) for parts in (held_out, own))
+    encoder = export.check_variant(of_model, of_graph, 0.5, 0.5, labels, variant=f"the {name} encoder")
+    return dataclasses.asdict(difference) | {
+        "student": dataclasses.asdict(student),
+        "encoder": dataclasses.asdict(encoder),
+    }
 
 
 def _teachers(labels: Sequence[Labels]) -> tuple[Teacher, ...]:

@@ -1,0 +1,165 @@
+"""README.md and docs/ say what is so: examples run as printed, links lead somewhere, figures are the results."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from typer.testing import CliRunner
+
+from benchmarks import readme_figures
+from er_distill import Student
+from er_distill.cli import app
+from er_distill.files import write_table
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+OPTIONAL = ("pandas", "polars", "recordlinkage")
+
+
+def python_blocks() -> Iterator[Any]:
+    """Each block of Python, as a parameter of a test that needs what the block imports."""
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        for found in re.finditer(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
+            line = text.count("\n", 0, found.start()) + 2
+            code = "\n" * (line - 1) + found.group(1)  # errors then name the line of the page
+            needs = ["onnxruntime", *(name for name in OPTIONAL if re.search(rf"^(import|from) {name}\b", code, re.M))]
+            marks = [pytest.mark.needs(*needs)]
+            if "er_distill.training" in code:
+                marks.append(pytest.mark.train)
+            yield pytest.param(page, code, id=f"{page.name}:{line}", marks=marks)
+
+
+CHECKS: dict[str, Callable[[dict[str, Any]], None]] = {}
+
+
+def checks(part: str) -> Callable[[Callable[[dict[str, Any]], None]], Callable[[dict[str, Any]], None]]:
+    """Register what must hold after the block that has `part` in it."""
+
+    def register(check: Callable[[dict[str, Any]], None]) -> Callable[[dict[str, Any]], None]:
+        CHECKS[part] = check
+        return check
+
+    return register
+
+
+@checks(".pipe(dedupe)")
+def links_and_dedupes(names: dict[str, Any]) -> None:
+    assert set(names["matches"][["left_id", "right_id"]].itertuples(index=False, name=None)) == {(0, 1), (1, 0)}
+    assert names["people"]["entity_id"].tolist() == [0, 1, 1, 0]
+
+
+@checks("Matcher().predict(features)")
+def finds_the_people_of_febrl(names: dict[str, Any]) -> None:
+    true = [(a, b) for a, b in names["matches"] if a.removesuffix("-org") == b.removesuffix("-dup-0")]
+    assert len(true) >= 0.95 * len(names["matches"]) > 50
+
+
+@checks("top_k=2")
+def leaves_the_frames_as_they_were(names: dict[str, Any]) -> None:
+    assert names["shop"].columns == ["id", "title", "price"]
+
+
+@pytest.mark.parametrize(("page", "code"), list(python_blocks()))
+def test_python_runs_as_printed(page: Path, code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    if "er_distill.training" in code:
+        code, names = tiny_training(code)
+    exec(compile(code, str(page), "exec"), names)
+    for part, check in CHECKS.items():
+        if part in code:
+            check(names)
+
+
+def test_every_check_is_of_a_block_that_is_there() -> None:
+    blocks = [parameter.values[1] for parameter in python_blocks()]
+    assert all(any(part in code for code in blocks) for part in CHECKS)
+
+
+@checks("distill(pairs, known")
+def makes_a_student(names: dict[str, Any]) -> None:
+    assert Student.load("my-student").threshold > 0
+
+
+def tiny_training(code: str) -> tuple[str, dict[str, Any]]:
+    """Write the files that the block reads, put a tiny base in the place of the one it would download, train little.
+
+    Returns the code and the names that it then uses besides.
+    """
+    from er_distill.training import TreesConfig, from_synthetic
+    from er_distill.training.synthetic import generate
+    from tests.tiny_encoders import save_bert
+
+    candidates, labels = from_synthetic(generate("people", 40, seed=0), 1.0)
+    sides = [("a.csv", candidates.left, "a"), ("b.csv", candidates.right, "b")]
+    for name, records, prefix in sides:
+        ids = [f"{prefix}{row}" for row in range(len(records))]
+        fields = dict(zip(records.fields, map(list, records.values), strict=True))
+        write_table(pa.table({"id": ids, **fields}), Path(name))
+    pairs = candidates.pairs
+    ends = {"left_id": [f"a{row}" for row in pairs.left], "right_id": [f"b{row}" for row in pairs.right]}
+    write_table(pa.table({**ends, "label": labels.target.astype(int)}), Path("labels.csv"))
+    little = "EncoderConfig(base, max_length=48, epochs=1), SMALL, folds=3)"
+    code, bases = re.subn(r'^base = ".*?"', f"base = {str(save_bert(Path('base')))!r}", code, flags=re.MULTILINE)
+    code, configurations = re.subn(r"EncoderConfig\(base\)\)", little, code)
+    assert (bases, configurations) == (1, 1)
+    return code, {"SMALL": TreesConfig(rounds=40, least_leaf=10)}
+
+
+def command_lines(page: Path) -> list[str]:
+    """The lines of a page's shell blocks that call er-distill on files of the reader's."""
+    blocks = re.findall(r"^```bash\n(.*?)^```$", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    return [line for block in blocks for line in block.splitlines() if line.startswith("er-distill ")]
+
+
+@pytest.mark.needs("onnxruntime")
+@pytest.mark.parametrize("page", [page for page in PAGES if command_lines(page)], ids=lambda page: page.name)
+def test_commands_run_as_printed(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    people = {"id": ["a1", "a2", "a3"], "name": ["Ada Lovelace", "Alan Turing", "Grace Hopper"], "city": list("xyz")}
+    others = {"id": ["b1", "b2", "b3"], "name": ["Turing, Alan", "Lovelace, Ada", "Mary Shelley"], "city": list("yxw")}
+    write_table(pa.table(people), Path("a.csv"))
+    write_table(pa.table(others), Path("b.csv"))
+    write_table(pa.table(people), Path("people.parquet"))
+    for name in ("pairs.csv", "truth.csv"):
+        write_table(pa.table({"left_id": ["a1", "a2"], "right_id": ["b2", "b1"]}), Path(name))
+    for line in command_lines(page):
+        result = CliRunner().invoke(app, shlex.split(line, comments=True)[1:])
+        assert result.exit_code == 0, f"{line}\n{result.output}"
+    assert {"matches.csv", "report.html", "matches.review.csv", "scored.csv"} <= {p.name for p in Path().iterdir()}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    targets = re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text(encoding="utf-8"))
+    missing = [target for target in targets if "://" not in target and not (page.parent / target).exists()]
+    assert not missing
+
+
+def test_the_figures_are_those_of_the_results() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    expected = readme_figures.with_figures(readme, readme_figures.read_results())
+    assert readme == expected, "run: python -m benchmarks.readme_figures"
+
+
+def test_figures_are_rendered_from_what_is_there() -> None:
+    target = {"what": "demo: F1", "measured": 0.98, "at_least": 0.99, "met": False}
+    slow = {"what": "GB", "measured": 0.5, "at_most": 1.0, "met": True}
+    machine = {"cores": 2, "processor": "some CPU"}
+    results = {"febrl": {"targets": [target, slow], "machine": machine}}
+    block = readme_figures.render(results)
+    assert "| [demo: F1](benchmarks/results/febrl.json) | 0.980 (missed) | at least 0.99 |" in block
+    assert "| 0.500 | at most 1 |" in block
+    assert "2 cores of some CPU" in block
+    page = f"a\n{readme_figures.START}\nold\n{readme_figures.END}\nb"
+    assert readme_figures.with_figures(page, results) == page.replace("old\n", block)
+    assert readme_figures.with_figures(page, {}) == page.replace("old\n", "")
+    with pytest.raises(SystemExit, match="README"):
+        readme_figures.with_figures("no markers", results)
