@@ -70,7 +70,9 @@ def leaves_the_frames_as_they_were(names: dict[str, Any]) -> None:
 def test_python_runs_as_printed(page: Path, code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {}
-    if "er_distill.training" in code:
+    if page.name == "selection.md":
+        names = tiny_selection()
+    elif "er_distill.training" in code:
         code, names = tiny_training(code)
     exec(compile(code, str(page), "exec"), names)
     for part, check in CHECKS.items():
@@ -111,6 +113,32 @@ def tiny_training(code: str) -> tuple[str, dict[str, Any]]:
     code, configurations = re.subn(r"EncoderConfig\(base\)\)", little, code)
     assert (bases, configurations) == (1, 1)
     return code, {"SMALL": TreesConfig(rounds=40, least_leaf=10)}
+
+
+def tiny_selection() -> dict[str, Any]:
+    """What the page on selection speaks of: a task, the present student's scores, a teacher, prices."""
+    from er_distill.training import from_synthetic
+    from er_distill.training.synthetic import generate
+    from er_distill.training.teachers.base import Answer, questions_of
+
+    class First:
+        """A teacher that names the first candidate."""
+
+        name, licence = "first", "Apache-2.0"
+
+        def answer(self, candidates: Any, questions: Any) -> Iterator[tuple[int, Answer]]:
+            yield from ((position, Answer(0)) for position in range(len(questions)))
+
+    pairs, labels = from_synthetic(generate("people", 450, seed=0), 1.0)
+    scores = 0.1 + 0.8 * labels.target
+    return {
+        "pairs": pairs,
+        "scores": scores,
+        "answers": {},
+        "price_of_each_question": [0.01] * len(questions_of(pairs)),
+        "teacher": First(),
+        "train": lambda answers: scores,
+    }
 
 
 def command_lines(page: Path) -> list[str]:
