@@ -360,3 +360,17 @@ def test_labels_of_no_folder_are_refused(tmp_path: Path) -> None:
     assert told.exit_code == 1
     assert "is no labels folder" in told.stderr
     assert not (tmp_path / FILE).exists()
+
+
+def test_a_dry_run_needs_no_key_and_a_real_one_says_so_first(
+    tables: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
+    words = ["label", *tables, "--teacher", "openai:gpt-4o-mini", "-o", str(tmp_path / "l")]
+    forecast = CliRunner().invoke(app, [*words, "--dry-run"])
+    assert forecast.exit_code == 0, forecast.stderr
+    assert "calls" in forecast.stdout
+    asked = CliRunner().invoke(app, [*words, "--budget", "1"])
+    assert asked.exit_code == 1
+    assert "OPENAI_API_KEY, which is not set" in asked.stderr

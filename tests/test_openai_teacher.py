@@ -485,9 +485,11 @@ def test_a_missing_key_is_said_before_anything_is_sent(monkeypatch: pytest.Monke
 
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     with pytest.raises(InputError, match="OPENAI_API_KEY, which is not set"):
-        OpenAITeacher("gpt-4o-mini")
+        OpenAITeacher("gpt-4o-mini").check_key()
+    with pytest.raises(InputError, match="OPENAI_API_KEY"):
+        next(OpenAITeacher("gpt-4o-mini").answer(TASK, QUESTIONS))
     with pytest.raises(InputError, match="THE_KEY"):
-        OpenAITeacher("m", base_url="http://localhost/v1", api_key_env="THE_KEY")
+        OpenAITeacher("m", base_url="http://localhost/v1", api_key_env="THE_KEY").check_key()
 
 
 @pytest.mark.parametrize(

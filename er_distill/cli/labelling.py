@@ -79,7 +79,10 @@ class LabelPlan:
 
 def run_plan(console: Console, plan: LabelPlan, left: Records, right: Records | None) -> None:
     """Label candidates of two tables, or of one."""
-    teachers = {kept_as(name, plan.asking): (open_teacher(name, plan.asking), plan.price(name)) for name in plan.names}
+    teachers = {
+        kept_as(name, plan.asking): (open_teacher(name, plan.asking, to_ask=not plan.dry_run), plan.price(name))
+        for name in plan.names
+    }
     _refuse_namesakes([teacher for teacher, _ in teachers.values()])
     task = "-".join(Path(records.name).name.partition(".")[0] for records in (left, right) if records is not None)
     blocks = blocking.candidates(left, right, rules=plan.blocking)

@@ -133,8 +133,15 @@ def _read(text: str) -> TeacherName:
     return TeacherName(kind, value)
 
 
-def open_teacher(name: TeacherName, asking: Asking) -> Teacher:
+def open_teacher(name: TeacherName, asking: Asking, *, to_ask: bool = True) -> Teacher:
     """Return the teacher of a name.
+
+    Parameters
+    ----------
+    name : TeacherName
+    asking : Asking
+    to_ask : bool
+        Whether it will be asked; what it would cost can be said without a key.
 
     Raises
     ------
@@ -169,7 +176,7 @@ def open_teacher(name: TeacherName, asking: Asking) -> Teacher:
         return TransformersTeacher(name.value, **elicitation)
     from er_distill.training.teachers.openai import OpenAITeacher
 
-    return OpenAITeacher(
+    teacher = OpenAITeacher(
         name.value,
         base_url=asking.base_url,
         api_key_env=asking.key_variable,
@@ -179,6 +186,9 @@ def open_teacher(name: TeacherName, asking: Asking) -> Teacher:
         max_tokens=asking.answer_tokens,
         **elicitation,
     )
+    if to_ask:
+        teacher.check_key()
+    return teacher
 
 
 def asked_at(name: TeacherName, asking: Asking) -> str | None:

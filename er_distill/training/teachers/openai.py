@@ -70,7 +70,7 @@ class OpenAITeacher:
     Raises
     ------
     InputError
-        When an argument is none of those allowed, or the key is not in the environment.
+        When an argument is none of those allowed.
     MissingExtraError
         Without the ``teachers`` extra.
     """
@@ -122,10 +122,19 @@ class OpenAITeacher:
         self._patience = Patience(timeout, max_retries, first_wait, longest_wait, longest_asked)
         parameters: dict[str, Any] = {"api": api, "temperature": temperature, "seed": seed}
         self._model = Model(self.name, model, parameters, max_tokens, max_explanation_tokens)
-        self._key()
 
     def __repr__(self) -> str:
         return f"OpenAITeacher({self.model!r}, strategy={self.how.strategy!r}, api={self._api!r})"
+
+    def check_key(self) -> None:
+        """See that the key is there, before any work: what a run would cost can be said without one.
+
+        Raises
+        ------
+        InputError
+            When the key is not in the environment.
+        """
+        self._key()
 
     def answer(self, candidates: Candidates, questions: Sequence[Question]) -> Iterator[tuple[int, Answer]]:
         """Yield (position in `questions`, answer) as answers arrive.
@@ -134,12 +143,15 @@ class OpenAITeacher:
 
         Raises
         ------
+        InputError
+            When the key is not in the environment.
         TeacherError
             When the endpoint refuses every request, or nothing answers there.
         BudgetSpent
             When the recorder refuses a request. In both cases the requests under way are finished, and what they
             complete is yielded, before.
         """
+        self.check_key()
         sheet = Sheet(candidates, self.how.value_chars)
 
         async def main(put: Callable[[tuple[int, Answer]], None]) -> None:
