@@ -369,6 +369,17 @@ def test_debug_shows_the_traceback(here: Path, monkeypatch: pytest.MonkeyPatch) 
     assert result.stderr.splitlines()[-1].startswith("error: c.csv does not exist")
 
 
+def test_a_reader_that_has_seen_enough_is_no_fault() -> None:
+    code = "from er_distill.cli import main; main()"
+    command = [sys.executable, "-c", code, "info"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as info:
+        assert info.stdout is not None
+        assert info.stderr is not None
+        info.stdout.close()  # before anything is written
+        assert info.stderr.read() == ""
+    assert info.returncode == 1
+
+
 def test_a_fault_of_ours_is_one_line_too(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("er_distill.cli.linking.candidates", lambda *_, **__: {}["pairs"])
     message = failed("link", "a.csv", "b.csv", "-o", "out.csv")

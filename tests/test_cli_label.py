@@ -374,3 +374,4 @@ def test_a_dry_run_needs_no_key_and_a_real_one_says_so_first(
     asked = CliRunner().invoke(app, [*words, "--budget", "1"])
     assert asked.exit_code == 1
     assert "OPENAI_API_KEY, which is not set" in asked.stderr
+    assert "name another one with --key-variable" in asked.stderr

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import re
 import sys
 import traceback
@@ -71,6 +72,9 @@ def reported(command: Callable[P, None]) -> Callable[P, None]:
                 command(*args, **kwargs)
         except (typer.Exit, typer.Abort, typer.BadParameter):
             raise
+        except BrokenPipeError:  # the reader, such as `head`, has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(1) from None
         except Exception as error:  # the outermost place: whatever it is, a traceback is no message
             context: Any = kwargs["context"]
             if context.obj.debug:
@@ -92,6 +96,7 @@ def _in_one_line(error: Exception) -> str:
 
 def _as_options(text: str) -> str:
     """Name the library's arguments as the command line does: ``id=`` is ``--id``, ``device='cpu'`` ``--device cpu``."""
+    text = text.replace("api_key_env=", "--key-variable").replace("base_url=", "--base-url")
     text = re.sub(r"\b(columns|device|id)='(\S+)'", r"--\1 \2", text)
     return re.sub(r"\b(columns|device|id)=(?=[\s.,;:]|$)", r"--\1", text)
 
