@@ -35,7 +35,7 @@ def draw(summary: Sequence[Mapping[str, Any]]) -> str:
     for k in range(round((high - low) / step) + 1):
         at = low + k * step
         parts.append(_line(_LEFT, y(at), x(right_end), y(at), "#e4e4e4"))
-        parts.append(_text(_LEFT - 8, y(at) + 4, f"{at:.3g}", "end"))
+        parts.append(_text(_LEFT - 8, y(at) + 4, f"{at:.{2 if step >= 0.01 else 3}f}", "end"))
     for share in sorted({row["share"] for row in rows}):
         parts.append(_text(x(share), _HEIGHT - _BOTTOM + 20, f"{share:.0%}", "middle"))
     parts.append(_text(x(right_end / 2), _HEIGHT - 12, "share of the training tuples that were asked", "middle"))
