@@ -38,7 +38,7 @@ from benchmarks.provenance import ROOT, Benchmark, Target
 
 RECORDS = 100_000  # a side
 PAIRS = 5_000_000
-SEED = 2  # of the generated tables: eleven columns, each record has a match
+SEED = 2  # of the generated tables: twelve columns, each record has a match
 EVERY = 0.005  # seconds between two looks at the memory
 LIMIT_GB = 1.0
 LIBRARIES = ("pandas", "pyarrow")

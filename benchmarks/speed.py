@@ -2,8 +2,9 @@
 
     ER_DISTILL_DATA=<benchmark data> python -m benchmarks.speed --weights <folder of the trained encoder>
 
-The pairs are all candidate pairs of walmart-amazon's test tuples. Three contenders, interleaved, each trial in a
-process of its own so that none disturbs another's threads; loading the model and warming up are not timed, all else is:
+The pairs are the candidate pairs of walmart-amazon's test tuples: all of them, or with `--pairs` those of queries taken
+at random, while both tables stay whole. Three contenders, interleaved, each trial in a process of its own so that none
+disturbs another's threads; loading the model and warming up are not timed, all else is:
 
 - peer: `CrossEncoder.predict` (torch, float32, batches of 32), given the pairs' texts.
 - neural: our int8 graph alone, from the records' texts to one logit a pair.
