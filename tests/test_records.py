@@ -15,7 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from er_distill.errors import ErDistillWarning, InputError
-from er_distill.records import MAX_CELL_CHARS, Records, render
+from er_distill.records import Records
+from er_distill.rendering import MAX_CELL_CHARS, render
 
 Factory = Callable[[dict[str, Any]], Any]
 
