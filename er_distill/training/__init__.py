@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from er_distill.errors import MissingExtraError
 
 if TYPE_CHECKING:
+    from er_distill.training.criterion import Criterion, judge, likely_truth
     from er_distill.training.encoder import EncoderConfig
     from er_distill.training.labels import Candidates, Labels, from_synthetic, from_table, read_task
     from er_distill.training.pipeline import DistillConfig, distill
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Candidates",
+    "Criterion",
     "DistillConfig",
     "EncoderConfig",
     "Labels",
@@ -26,11 +28,14 @@ __all__ = [
     "distill",
     "from_synthetic",
     "from_table",
+    "judge",
+    "likely_truth",
     "read_task",
 ]
 
 _HOME_OF = {
     "Candidates": "labels",
+    "Criterion": "criterion",
     "DistillConfig": "pipeline",
     "EncoderConfig": "encoder",
     "Labels": "labels",
@@ -38,6 +43,8 @@ _HOME_OF = {
     "distill": "pipeline",
     "from_synthetic": "labels",
     "from_table": "labels",
+    "judge": "criterion",
+    "likely_truth": "criterion",
     "read_task": "labels",
 }
 
