@@ -1,0 +1,80 @@
+"""What is compared: each configuration by its name, one for all tasks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from er_distill.training.trees import TreesConfig
+
+QWEN_32B = ("qwen2.5-32b",)
+QWEN = ("qwen2.5-14b", "qwen2.5-32b")
+EVERYONE = ("llama3.1-8b", "qwen2.5-14b", "qwen2.5-32b", "llama3.1-70b")
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """How a student is made, and how it decides."""
+
+    teachers: tuple[str, ...]
+    labels: Literal["votes", "majority", "error_model", "likely"] = "votes"
+    """Shares of the votes; their majority; the error model's (three teachers or more); the criterion's likely truth."""
+    trees: TreesConfig = field(default_factory=TreesConfig)
+    lexical: bool = True  # whether the trees have a say; else the encoder alone
+    without: tuple[str, ...] = ()  # features to leave out: beginnings of their names
+    context: bool = True  # whether a pair is judged beside the others of its lists
+    self_training: float = 0.0  # weight of a task's unlabelled pairs, beside 1 of its labelled ones
+    encoder: str | None = None  # whose logits are fused: a folder of runs/distiller/encoders
+    calibrated: bool = True
+    one_to_one: bool = True
+    claims: bool = False  # whether labelled queries hold the candidates that their teachers gave them
+    held_out_weight: float = 2.0  # of a task whose gold is held out, beside 1 of an open one
+    folds: int = 5
+    threshold: float = 0.5
+
+
+TREES = Configuration(EVERYONE)
+TREES_32B = replace(TREES, teachers=QWEN_32B)
+
+CONFIGURATIONS = {
+    "trees": TREES,
+    "trees-qwen32b": TREES_32B,
+    "headline": replace(TREES, labels="error_model"),
+    "headline-qwen32b": TREES_32B,
+    # What labels are made of.
+    "majority": replace(TREES, labels="majority"),
+    "error-model": replace(TREES, labels="error_model"),
+    "likely": replace(TREES, labels="likely"),
+    "likely-qwen32b": replace(TREES_32B, labels="likely"),
+    "trees-qwen": replace(TREES, teachers=QWEN),
+    # The trees with less.
+    "no-context": replace(TREES, context=False),
+    "no-context-qwen32b": replace(TREES_32B, context=False),
+    "no-fields": replace(TREES, without=("field", "key_field")),
+    "no-numbers": replace(TREES, without=("number",)),
+    "no-grams": replace(TREES, without=("gram",)),
+    "no-words": replace(TREES, without=("word",)),
+    "no-fields-qwen32b": replace(TREES_32B, without=("field", "key_field")),
+    # How the trees learn.
+    "deep": replace(TREES, trees=TreesConfig(leaves=63, least_leaf=5, l2=0.0, learning_rate=0.1)),
+    "deep-qwen32b": replace(TREES_32B, trees=TreesConfig(leaves=63, least_leaf=5, l2=0.0, learning_rate=0.1)),
+    "shallow": replace(TREES, trees=TreesConfig(leaves=4, least_leaf=100, l2=20.0)),
+    "shallow-qwen32b": replace(TREES_32B, trees=TreesConfig(leaves=4, least_leaf=100, l2=20.0)),
+    "short": replace(TREES, trees=TreesConfig(rounds=60)),
+    "alike": replace(TREES, held_out_weight=1.0),
+    # What is unlabelled.
+    "self-training": replace(TREES, self_training=1.0),
+    "self-training-qwen32b": replace(TREES_32B, self_training=1.0),
+    "likely-self-training": replace(TREES, labels="likely", self_training=1.0),
+    "likely-self-training-qwen32b": replace(TREES_32B, labels="likely", self_training=1.0),
+    # How it decides.
+    "raw": replace(TREES, one_to_one=False),
+    "raw-qwen32b": replace(TREES_32B, one_to_one=False),
+    "uncalibrated": replace(TREES, calibrated=False),
+    "claims": replace(TREES, claims=True),
+    "claims-qwen32b": replace(TREES_32B, claims=True),
+    "bold": replace(TREES, threshold=0.2),
+    "timid": replace(TREES, threshold=0.8),
+    "bold-qwen32b": replace(TREES_32B, threshold=0.2),
+    "timid-qwen32b": replace(TREES_32B, threshold=0.8),
+}
