@@ -25,9 +25,9 @@ from tqdm import tqdm
 
 from benchmarks.distiller_configurations import CONFIGURATIONS, Configuration
 from benchmarks.distiller_data import TaskData, load
-from benchmarks.distiller_protocol import FOLDER, is_open, judged, measure, note_criterion, note_gold, write_predictions
+from benchmarks.distiller_protocol import FOLDER, judged, measure, note_criterion, note_gold, write_predictions
 from benchmarks.distiller_student import Problem, Scored, problems, score
-from benchmarks.gold import TASKS
+from benchmarks.gold import TASKS, gold_of_all
 from benchmarks.provenance import Benchmark, Target
 
 Run = tuple[list[Problem], list[Scored]]
@@ -74,10 +74,11 @@ def run(
                 write_predictions(problem, own, FOLDER / name / f"seed{seed}" / f"{problem.data.name}.csv.gz")
     if blind:
         return None
+    gold = gold_of_all(f"distiller: {label}")
     measured = {
-        problem.data.name: measure(problem, own, f"distiller: {label}")
+        problem.data.name: measure(problem, own, gold[problem.data.name])
         for problem, own in zip(*made, strict=True)
-        if is_open(problem)
+        if problem.data.name in gold
     }
     mean = _means(measured)
     if not leave_one_out:

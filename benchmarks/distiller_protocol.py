@@ -22,10 +22,10 @@ import numpy as np
 
 from benchmarks.distiller_configurations import Configuration
 from benchmarks.distiller_student import Problem, Scored, likely
-from benchmarks.gold import TASKS, Task
 from benchmarks.open_tasks import measure_tuples
 from benchmarks.provenance import RESULTS, commit
 from er_distill.metrics import pair_scores, select_accuracy
+from er_distill.pairs import Pairs
 from er_distill.training.criterion import Criterion, judge
 
 FOLDER = RESULTS / "distiller"
@@ -117,11 +117,10 @@ def write_predictions(problem: Problem, own: Scored, path: Path) -> None:
     path.write_bytes(gzip.compress(text.getvalue().encode(), compresslevel=9, mtime=0))
 
 
-def measure(problem: Problem, own: Scored, why: str) -> dict[str, Any]:
-    """Read the gold of an open task, and measure the decisions on its test tuples."""
+def measure(problem: Problem, own: Scored, gold: Pairs) -> dict[str, Any]:
+    """Measure the decisions on the test tuples of an open task."""
     rows = ~problem.data.labelled
     pairs, scores, matched = problem.data.pairs.take(rows), own.scores[rows], own.matched[rows]
-    gold = Task(problem.data.name).gold(why)
     true = pairs.take(is_match := np.isin(pairs.keys(), gold.keys()))
     found = pairs.take(matched)
     decided = pair_scores(found.left, found.right, true.left, true.right)
@@ -145,8 +144,3 @@ def _reliability(is_match: np.ndarray, scores: np.ndarray) -> list[dict[str, flo
         for rows in (place == k for k in range(10))
         if rows.any()
     ]
-
-
-def is_open(problem: Problem) -> bool:
-    """Whether the task's gold may be read here."""
-    return problem.data.name in TASKS
