@@ -73,6 +73,13 @@ CONTEXT = (
 )
 FEATURES = SIMILARITIES + CONTEXT
 
+_AGAINST = ("unshared", "conflict")  # parts of the names of what speaks against a match
+_NEITHER = ("words_", "fields_", "field_information", "one_table", "list_length")  # beginnings of names
+DIRECTIONS = tuple(
+    0 if name.startswith(_NEITHER) else -1 if any(part in name for part in _AGAINST) else 1 for name in FEATURES
+)
+"""What more of a feature says: 1 for a match, -1 against one, 0 either. Sizes and counts say neither."""
+
 _CONTEXT_COLUMNS = [SIMILARITIES.index(name) for name in CONTEXT_OF]
 _TIE = 1e-6
 

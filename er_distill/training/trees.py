@@ -1,7 +1,8 @@
 """The lexical tier: gradient-boosted trees on similarities and list context.
 
 Histogram gradient boosting (Ke et al. 2017, LightGBM; scikit-learn's implementation) takes missing similarities as they
-are. Few leaves and a strong penalty keep the trees from learning a teacher's single mistakes.
+are. Few leaves and a strong penalty keep the trees from learning a teacher's single mistakes, and so do directions: all
+else equal, records that are more alike are never less likely to match, whatever a few labels say.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ class TreesConfig:
     leaves: int = 15  # a tree
     least_leaf: int = 30  # labelled pairs a leaf
     l2: float = 5.0  # penalty on a leaf's value
+    monotone: bool = True  # whether the trees keep to the features' directions
     alone: float = 0.3  # weight of each pair's copy without context, which teaches scoring with context=False
     seed: int = 0
 
@@ -71,6 +73,7 @@ def fit_trees(tasks: Sequence[TreeTask], config: TreesConfig) -> HistGradientBoo
         max_leaf_nodes=config.leaves,
         min_samples_leaf=config.least_leaf,
         l2_regularization=config.l2,
+        monotonic_cst=lexical.DIRECTIONS if config.monotone else None,
         early_stopping=False,
         random_state=config.seed,
     )
