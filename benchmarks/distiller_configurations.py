@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal
 
 from er_distill.training.trees import TreesConfig
 
@@ -78,3 +79,40 @@ CONFIGURATIONS = {
     "bold-qwen32b": replace(TREES_32B, threshold=0.2),
     "timid-qwen32b": replace(TREES_32B, threshold=0.8),
 }
+
+PLAIN = Configuration(QWEN_32B, context=False, calibrated=False, one_to_one=False)
+"""The least there is: one teacher's hard labels, similarities of single pairs, a threshold."""
+
+
+def ablations(full: Configuration) -> Iterator[tuple[str, str, Configuration]]:
+    """Yield (part, "with" or "without", configuration): the whole, the plainest, and what lies one part off either.
+
+    A part that the whole has not is shown where the whole would have it.
+    """
+    yield "everything", "with", full
+    yield "everything", "without", PLAIN
+    off: dict[str, dict[str, Any]] = {
+        "list context": {"context": False},
+        "soft labels of several teachers": {"teachers": QWEN_32B, "labels": "votes"},
+        "noise handling": {"labels": "votes"},
+        "self-training": {"self_training": 0.0},
+        "one-to-one": {"one_to_one": False},
+        "labelled claims": {"claims": False},
+        "calibration": {"calibrated": False},
+        "cross-encoder": {"encoder": None},
+        "lexical tier": {"lexical": False},
+        "listwise objective": {"encoder": None if full.encoder is None else f"{full.encoder}-pairwise"},
+    }
+    for part, values in off.items():
+        less = replace(full, **values)
+        if less == full or (part == "lexical tier" and full.encoder is None):
+            continue
+        yield part, "without", less
+        if part == "lexical tier":
+            yield "cross-encoder", "alone", replace(PLAIN, lexical=False, encoder=full.encoder)
+        elif part == "noise handling" and len(full.teachers) > 1:
+            yield part, "alone", replace(PLAIN, teachers=full.teachers, labels=full.labels)
+        elif part == "soft labels of several teachers":
+            yield part, "alone", replace(PLAIN, teachers=full.teachers, labels="votes")
+        elif part not in ("cross-encoder", "listwise objective"):
+            yield part, "alone", replace(PLAIN, **{name: getattr(full, name) for name in values})

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +22,13 @@ from er_distill.training.labels import Candidates, pairs_of_tuples, read_answers
 from er_distill.vectors import vectorise
 
 KEPT = ROOT / "runs" / "distiller"
-_MADE_BY = ("lexical*.py", "vectors.py", "records.py", "rendering.py")  # what a feature's value depends on
+_MADE_BY = (
+    "lexical*.py",
+    "vectors.py",
+    "records.py",
+    "rendering.py",
+    "blocking.py",
+)  # what a feature's value depends on
 
 
 @dataclass(frozen=True)
@@ -61,15 +67,15 @@ class TaskData:
         return np.stack([self.votes[name] for name in teachers])
 
 
-def load(folders: Iterable[Path] | None = None, kept: Path = KEPT / "features") -> list[TaskData]:
-    """Read tasks, by default all of the data folder."""
-    return [_load(folder, kept) for folder in (sorted(data_folder().iterdir()) if folders is None else folders)]
+def load() -> list[TaskData]:
+    """Read all tasks of the data folder."""
+    return [_load(folder) for folder in sorted(data_folder().iterdir())]
 
 
-def _load(folder: Path, kept: Path) -> TaskData:
+def _load(folder: Path) -> TaskData:
     candidates = read_task(folder, {})[0]
     pairs = candidates.pairs
-    path = kept / f"{folder.name}-{_print(folder)}.npz"
+    path = kept("features", f"{folder.name}-{source_print(folder)}")
     if path.is_file():
         with np.load(path) as stored:
             features, seconds = stored["features"], float(stored["seconds"])
@@ -103,9 +109,10 @@ def _right(candidates: Candidates):  # type: ignore[no-untyped-def]
     return candidates.right
 
 
-def _print(folder: Path) -> str:
+def source_print(folder: Path, *more: str) -> str:
+    """Name of the features of a task's folder: of its files and of the code, `more` of it, that reads them."""
     files = [folder / name for name in ("left.csv.gz", "right.csv.gz", "train_tuples.jsonl.gz", "test_tuples.jsonl.gz")]
-    files += sorted(path for name in _MADE_BY for path in (ROOT / "er_distill").glob(name))
+    files += sorted(path for name in (*_MADE_BY, *more) for path in (ROOT / "er_distill").glob(name))
     return fingerprint(*(path.read_bytes() for path in files))
 
 
@@ -115,6 +122,11 @@ def fingerprint(*parts: bytes) -> str:
     for part in parts:
         digest.update(len(part).to_bytes(8, "little") + part)
     return digest.hexdigest()[:16]
+
+
+def kept(*parts: str) -> Path:
+    """Where arrays are kept: folders, and a name."""
+    return KEPT.joinpath(*parts[:-1], f"{parts[-1]}.npz")
 
 
 def keep(path: Path, **arrays: np.ndarray | float) -> None:

@@ -29,14 +29,13 @@ from er_distill.pairs import Pairs
 from er_distill.training.criterion import Criterion, judge
 
 FOLDER = RESULTS / "distiller"
-LOG = FOLDER / "log.jsonl"
 _DIGITS = 4  # of a score in the predictions
 
 
-def judged(given: Sequence[Problem], scored: Sequence[Scored]) -> dict[str, dict[str, float | None]]:
+def judged(scored: Sequence[tuple[Problem, Scored]]) -> dict[str, dict[str, float | None]]:
     """Each labelled task's criterion, its parts, and the plain F1 against the teachers' majority."""
     found = {}
-    for problem, own, truth in zip(given, scored, likely(given), strict=True):
+    for (problem, own), truth in zip(scored, likely([problem for problem, _ in scored]), strict=True):
         if not problem.known.any():
             continue
         # Labelled pairs that some tier has learned tell nothing.
@@ -57,31 +56,33 @@ def judged(given: Sequence[Problem], scored: Sequence[Scored]) -> dict[str, dict
     return found
 
 
-def note_criterion(
-    run: str, configuration: Configuration, tasks: Mapping[str, Mapping[str, Any]], log: Path = LOG
-) -> None:
+def note_criterion(run: str, configuration: Configuration, tasks: Mapping[str, Mapping[str, Any]]) -> None:
     """Log what a run is judged to be worth."""
     mean = {
         part: statistics.fmean(task[part] for task in tasks.values() if task[part] is not None)
         for part in next(iter(tasks.values()))
     }
-    _append(log, {"kind": "criterion", "run": run, "mean": mean, "tasks": tasks, "settings": _settings(configuration)})
+    _append({"kind": "criterion", "run": run, "mean": mean, "tasks": tasks, "settings": _settings(configuration)})
 
 
-def note_gold(run: str, measured: Mapping[str, Mapping[str, Any]], log: Path = LOG) -> None:
+def note_gold(run: str, measured: Mapping[str, Mapping[str, Any]]) -> None:
     """Log what a run is worth."""
     f1 = {name: task["f1"] for name, task in measured.items()}
-    _append(log, {"kind": "gold", "run": run, "mean_f1": statistics.fmean(f1.values()), "f1": f1})
+    _append({"kind": "gold", "run": run, "mean_f1": statistics.fmean(f1.values()), "f1": f1})
 
 
 def _settings(configuration: Configuration) -> dict[str, Any]:
     return dataclasses.asdict(configuration)
 
 
-def _append(log: Path, entry: Mapping[str, Any]) -> None:
-    log.parent.mkdir(parents=True, exist_ok=True)
+def _log() -> Path:
+    return FOLDER / "log.jsonl"
+
+
+def _append(entry: Mapping[str, Any]) -> None:
+    FOLDER.mkdir(parents=True, exist_ok=True)
     when = {"when": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"), "commit": commit()}
-    with log.open("a", encoding="utf-8") as lines:
+    with _log().open("a", encoding="utf-8") as lines:
         lines.write(json.dumps(when | _short(entry), ensure_ascii=False) + "\n")
 
 
@@ -91,9 +92,9 @@ def _short(value: Any) -> Any:
     return round(value, 5) if isinstance(value, float) else value
 
 
-def read_log(log: Path = LOG) -> list[dict[str, Any]]:
+def read_log() -> list[dict[str, Any]]:
     """Return the runs whose criterion and whose gold are in the log: both lines in one."""
-    entries = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+    entries = [json.loads(line) for line in _log().read_text(encoding="utf-8").splitlines()]
     gold = {entry["run"]: entry for entry in entries if entry["kind"] == "gold"}
     return [
         entry | {"gold": gold[entry["run"]]}

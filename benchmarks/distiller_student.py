@@ -13,10 +13,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
+from benchmarks import gold
 from benchmarks.distiller_configurations import Configuration
-from benchmarks.distiller_data import KEPT, TaskData, fingerprint, keep
-from benchmarks.gold import TASKS
+from benchmarks.distiller_data import TaskData, fingerprint, keep, kept
 from er_distill import lexical, matching
 from er_distill.artefact import Line, Variant
 from er_distill.student import sigmoid
@@ -96,7 +97,7 @@ def problems(
         size = 0 if task.name == left_out else round(share * len(queries))
         kept = np.random.default_rng(seed).permutation(queries)[:size]
         votes = np.where(np.isin(task.pairs.left, kept), votes, np.nan)
-        given.append(Problem(task, votes, 1.0 if task.name in TASKS else configuration.held_out_weight))
+        given.append(Problem(task, votes, 1.0 if task.name in gold.TASKS else configuration.held_out_weight))
     return given
 
 
@@ -109,7 +110,7 @@ def reference(given: Sequence[Problem]) -> list[np.ndarray]:
     columns = np.isin(lexical.FEATURES, REFERENCE_FEATURES)
     features = [np.where(columns, problem.data.features, 0.0).astype(np.float32) for problem in given]
     name = fingerprint(*(array.tobytes() for array in (*votes, *features)), repr(REFERENCE_TREES).encode())
-    path = KEPT / "reference" / f"{name}.npz"
+    path = kept("reference", name)
     if not path.is_file():
         whole = TreesConfigured(Configuration((), trees=REFERENCE_TREES), features)
         logits, _ = whole.cross_fit(given, votes, seed=0)
@@ -124,7 +125,7 @@ def likely(given: Sequence[Problem]) -> list[np.ndarray]:
     trusted = reference(given)
     found = []
     for problem, chance in zip(given, trusted, strict=True):
-        path = KEPT / "likely" / f"{fingerprint(problem.votes.tobytes(), chance.tobytes())}.npz"
+        path = kept("likely", fingerprint(problem.votes.tobytes(), chance.tobytes()))
         if not path.is_file():
             nothing = np.full(len(chance), np.nan)
             keep(
@@ -189,6 +190,8 @@ class TreesConfigured:
         trees = fit_trees(parts, self.configuration.trees)
         if self.configuration.self_training:
             for values, problem in zip(self.features, given, strict=True):
+                if not problem.weight:
+                    continue
                 free = ~problem.data.labelled
                 own = believed(problem, free, _sigmoid(trees.decision_function(values[free])))
                 parts.append(TreeTask(values[free], own, problem.weight * self.configuration.self_training))
@@ -201,11 +204,13 @@ class TreesConfigured:
         """Return logits, of labelled pairs out of fold and of others by a fit to all labels, and each fold's fit's."""
         known = [~np.isnan(wanted) for wanted in target]
         fold = [folds(problem, rows, self.configuration, seed) for problem, rows in zip(given, known, strict=True)]
-        refits = [
-            self.fit(given, target, [rows & (of != k) for rows, of in zip(known, fold, strict=True)])
-            for k in range(self.configuration.folds)
-        ]
-        logits = self.fit(given, target, known)
+        # Fits this small gain nothing from a second thread, and crawl with one where another process is busy.
+        with threadpool_limits(1):
+            refits = [
+                self.fit(given, target, [rows & (of != k) for rows, of in zip(known, fold, strict=True)])
+                for k in range(self.configuration.folds)
+            ]
+            logits = self.fit(given, target, known)
         for k, fitted in enumerate(refits):
             for out, own, of in zip(logits, fitted, fold, strict=True):
                 out[of == k] = own[of == k]
@@ -302,8 +307,13 @@ def encoder_logits(name: str | None, problem: Problem) -> tuple[np.ndarray, np.n
     size = len(problem.data.pairs)
     if name is None:
         return np.full(size, np.nan), np.ones(size, dtype=bool)
-    with np.load(KEPT / "encoders" / name / f"{problem.data.name}.npz") as stored:
+    with np.load(kept("encoders", name, problem.data.name)) as stored:
         return stored["logits"].astype(np.float64), stored["unseen"]
+
+
+def has_encoder(name: str) -> bool:
+    """Whether an encoder's logits are there (see `distiller_encoder`)."""
+    return kept("encoders", name, "").parent.is_dir()
 
 
 def _sigmoid(logits: np.ndarray) -> np.ndarray:

@@ -1,0 +1,258 @@
+"""The benchmark of distilled students on two made-up tasks: its files, the order of its steps, what it may read."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import gzip
+import json
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("sklearn", reason="scikit-learn not installed: pip install 'er-distill[train]'")
+pytestmark = pytest.mark.needs("sklearn")
+
+from benchmarks import (  # noqa: E402
+    criterion_correlation,
+    distiller,
+    distiller_configurations,
+    distiller_data,
+    distiller_protocol,
+    distiller_student,
+    gold,
+    provenance,
+)
+from benchmarks.distiller_configurations import PLAIN, Configuration, ablations  # noqa: E402
+from er_distill.training.trees import TreesConfig  # noqa: E402
+
+OPEN, HELD_OUT = "abt-buy", "amazon-google"
+TEACHERS = ("qwen2.5-14b", "qwen2.5-32b", "llama3.1-70b")
+SMALL = Configuration(TEACHERS, trees=TreesConfig(rounds=10, least_leaf=5), folds=2)
+QUERIES, LABELLED = 60, 24
+
+
+def write_lines(path: Path, entries: list[dict[str, Any]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(gzip.compress("".join(json.dumps(entry) + "\n" for entry in entries).encode(), mtime=0))
+
+
+def write_task(folder: Path, *, with_gold: bool) -> None:
+    """Queries named by words; a query's match has its words and one more; every fourth has none."""
+    rng = random.Random(folder.name)
+    words = ["".join(rng.choices("abcdefghij", k=6)) for _ in range(40)]
+    names = [" ".join(rng.sample(words, 4)) for _ in range(QUERIES)]
+    years = [str(rng.randint(1990, 2020)) if k % 5 else "" for k in range(QUERIES)]
+    others = [f"{name} {rng.choice(words)}" for name in names]
+    others[::4] = [" ".join(rng.sample(words, 4)) for _ in others[::4]]
+    for side, values in (("left", names), ("right", others)):
+        rows = "".join(f"{k},{value},{year}\n" for k, (value, year) in enumerate(zip(values, years, strict=True)))
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{side}.csv.gz").write_bytes(gzip.compress(f"id,name,year\n{rows}".encode(), mtime=0))
+    lists = [sorted({k, (k + 1) % QUERIES, (k + 7) % QUERIES}) for k in range(QUERIES)]
+    tuples = [{"query_id": k, "candidate_ids": listed} for k, listed in enumerate(lists)]
+    write_lines(folder / "train_tuples.jsonl.gz", tuples[:LABELLED])
+    write_lines(folder / "test_tuples.jsonl.gz", tuples[LABELLED:])
+    for teacher in TEACHERS:
+        answers = []
+        for k in range(LABELLED):
+            right = k if k % 4 else None
+            answer = (k + 1) % QUERIES if rng.random() < 0.1 else right
+            answers.append({"query_id": k, "answer_id": answer, "answered": rng.random() > 0.05})
+        write_lines(folder / "teachers" / f"{teacher}.jsonl.gz", answers)
+    if with_gold:
+        matches = "".join(f"{k},{k}\n" for k in range(QUERIES) if k % 4)
+        (folder / "gold.csv").write_text("left_id,right_id\n" + matches)
+
+
+@pytest.fixture
+def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Made-up data, and every place the benchmark writes to, in a folder of the test's own."""
+    write_task(tmp_path / "data" / "distiller" / OPEN, with_gold=True)
+    write_task(tmp_path / "data" / "distiller" / HELD_OUT, with_gold=False)
+    monkeypatch.setenv("ER_DISTILL_DATA", str(tmp_path / "data"))
+    monkeypatch.setattr(gold, "TASKS", (OPEN,))
+    monkeypatch.setattr(gold, "_LOG", tmp_path / "gold_log.md")
+    monkeypatch.setattr(distiller_data, "KEPT", tmp_path / "kept")
+    monkeypatch.setattr(distiller_protocol, "FOLDER", tmp_path / "results")
+    monkeypatch.setattr(provenance, "_git", lambda *_: "0" * 40)
+    gold._open_gold.cache_clear()
+    yield tmp_path / "results"
+    gold._open_gold.cache_clear()
+
+
+def log_of(results: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (results / "log.jsonl").read_text().splitlines()]
+
+
+def test_predictions_first_then_the_criterion_then_gold(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tasks = distiller_data.load()
+    seen: list[list[str]] = []
+    read = gold.gold_of_all
+
+    def reading(why: str) -> Any:
+        seen.append([entry["kind"] for entry in log_of(results)])
+        assert len(list((results / "small" / "seed0").glob("*.csv.gz"))) == 2
+        return read(why)
+
+    monkeypatch.setattr(gold, "gold_of_all", reading)
+    assert distiller.made(distiller.Run("small", SMALL, 0), tasks, blind=True) is None
+    figures = distiller.made(distiller.Run("small", SMALL, 0), tasks)
+    assert seen == [["criterion", "criterion"]]
+    entries = log_of(results)
+    assert [entry["kind"] for entry in entries] == ["criterion", "criterion", "gold"]
+    assert entries[1]["run"] == entries[2]["run"]
+    assert set(entries[1]["tasks"]) == {OPEN, HELD_OUT}
+    assert set(entries[2]["f1"]) == {OPEN}
+    assert "gold of the open four: distiller: small/seed0" in (results.parent / "gold_log.md").read_text()
+    assert figures is not None
+    assert figures["tasks"][OPEN]["f1"] > 0.9
+    written = json.loads((results / "small" / "seed0.json").read_text())
+    assert {"command", "commit", "machine", "seconds", "versions"} <= set(written)
+
+
+def test_every_test_pair_has_a_prediction_and_the_bytes_are_the_same(results: Path) -> None:
+    tasks = distiller_data.load()
+    distiller.made(distiller.Run("small", SMALL, 0), tasks, blind=True)
+    files = sorted((results / "small" / "seed0").iterdir())
+    first = [file.read_bytes() for file in files]
+    for task, file in zip(tasks, files, strict=True):
+        with gzip.open(file, "rt", newline="") as lines:
+            rows = list(csv.DictReader(lines))
+        assert list(rows[0]) == ["query_id", "candidate_id", "score", "match"]
+        asked = {(row["query_id"], row["candidate_id"]) for row in rows}
+        test = task.pairs.take(~task.labelled)
+        assert asked == set(zip(map(str, test.left.tolist()), map(str, test.right.tolist()), strict=True))
+        assert all(0 <= float(row["score"]) <= 1 for row in rows)
+        matches = [(row["query_id"], row["candidate_id"]) for row in rows if row["match"] == "1"]
+        assert matches
+        for side in zip(*matches, strict=True):
+            assert len(set(side)) == len(side)  # one-to-one
+    distiller.made(distiller.Run("small", SMALL, 0), distiller_data.load(), blind=True)
+    assert [file.read_bytes() for file in files] == first
+
+
+def test_a_task_left_out_gives_no_label_and_a_share_fewer(results: Path) -> None:
+    tasks = distiller_data.load()
+    given = distiller_student.problems(tasks, SMALL, seed=0, left_out=OPEN)
+    assert [bool(problem.known.any()) for problem in given] == [False, True]
+    third = distiller_student.problems(tasks, SMALL, seed=0, share=1 / 3)
+    for problem in third:
+        assert len(np.unique(problem.data.pairs.left[problem.known])) == LABELLED // 3
+    figures = distiller.made(distiller.Run("small", SMALL, 0, leave_one_out=True), tasks)
+    assert figures is not None
+    assert figures["labelled_queries"] == {OPEN: 0}
+    assert not (results / "log.jsonl").exists()
+    assert (results / "small" / "seed0-leave-one-out.json").is_file()
+
+
+def test_labelled_pairs_are_scored_by_fits_that_have_not_seen_them(results: Path) -> None:
+    tasks = distiller_data.load()
+    given = distiller_student.problems(tasks, SMALL, seed=0)
+    scored, _ = distiller_student.score(given, SMALL, seed=0)
+    # Turn every vote of one query round: its own scores do not move, but for the calibration all pairs share.
+    votes = given[0].votes.copy()
+    query = given[0].data.pairs.left == 5
+    votes[:, query] = np.where(np.isnan(votes[:, query]), np.nan, 0.0)
+    uncalibrated = dataclasses.replace(SMALL, calibrated=False)
+    before, _ = distiller_student.score(given, uncalibrated, seed=0)
+    after, _ = distiller_student.score([dataclasses.replace(given[0], votes=votes), given[1]], uncalibrated, seed=0)
+    np.testing.assert_array_equal(before[0].scores[query], after[0].scores[query])
+    assert (before[0].scores != after[0].scores).any()
+    assert scored[0].refits.shape == (2, len(given[0].data.pairs))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"labels": "majority"},
+        {"labels": "error_model"},
+        {"labels": "likely"},
+        {"context": False},
+        {"without": ("word",)},
+        {"self_training": 1.0},
+        {"one_to_one": False},
+        {"claims": True},
+        {"calibrated": False},
+        {"teachers": ("qwen2.5-32b",)},
+    ],
+    ids=str,
+)
+def test_each_part_can_be_switched(results: Path, change: dict[str, Any]) -> None:
+    tasks = distiller_data.load()
+    configuration = dataclasses.replace(SMALL, **change)
+    plain, _ = distiller_student.score(distiller_student.problems(tasks, SMALL, seed=0), SMALL, seed=0)
+    given = distiller_student.problems(tasks, configuration, seed=0)
+    scored, _ = distiller_student.score(given, configuration, seed=0)
+    worth = distiller_protocol.judged(list(zip(given, scored, strict=True)))
+    assert all(0.0 <= row["value"] <= 1.0 for row in worth.values())
+    moved = any((one.scores != other.scores).any() for one, other in zip(plain, scored, strict=True))
+    assert moved != bool({"one_to_one", "claims"} & set(change))  # those two decide, and score nothing
+
+
+def test_an_encoder_is_fused_where_it_has_not_learned(results: Path) -> None:
+    tasks = distiller_data.load()
+    for task in tasks:
+        truth = task.pairs.left == task.pairs.right
+        unseen = ~task.labelled | (task.pairs.left < LABELLED // 2)
+        path = distiller_data.kept("encoders", "tiny", task.name)
+        distiller_data.keep(path, logits=np.where(truth, 3.0, -3.0), unseen=unseen)
+    assert distiller_student.has_encoder("tiny")
+    fused = dataclasses.replace(SMALL, encoder="tiny")
+    given = distiller_student.problems(tasks, fused, seed=0)
+    scored, _ = distiller_student.score(given, fused, seed=0)
+    for problem, own in zip(given, scored, strict=True):
+        assert own.unseen.sum() < problem.known.sum()
+        assert own.unseen[problem.data.pairs.left < LABELLED // 2].any()
+    alone, _ = distiller_student.score(given, dataclasses.replace(fused, lexical=False), seed=0)
+    assert len(np.unique(alone[0].scores)) <= 3  # the encoder's two logits are all there is
+
+
+def test_whole_tables(results: Path) -> None:
+    figures = distiller.made(distiller.Run("small", SMALL, 0, end_to_end=True), distiller_data.load())
+    assert figures is not None
+    whole = figures["end_to_end"]
+    assert whole["mean"]["f1"] > 0.8
+    cut = whole["tasks"][OPEN]["blocking_cut"]
+    assert cut["ours"]["candidates"] <= cut["published"]["candidates"]
+
+
+def test_ablation_goes_one_part_off_the_whole_and_off_the_plainest() -> None:
+    full = dataclasses.replace(SMALL, labels="likely", self_training=1.0, encoder="tiny", claims=True)
+    made = list(ablations(full))
+    assert made[:2] == [("everything", "with", full), ("everything", "without", PLAIN)]
+    parts = [(part, how) for part, how, _ in made]
+    assert len(set(parts)) == len(parts)
+    for part, how, configuration in made[2:]:
+        assert configuration not in (full, PLAIN), (part, how)
+    assert ("cross-encoder", "without") in parts
+    assert ("self-training", "alone") in parts
+    lexical = [part for part, *_ in ablations(SMALL)]
+    assert "cross-encoder" not in lexical
+    assert "self-training" not in lexical
+
+
+def test_the_correlation_is_over_configurations_not_runs(results: Path) -> None:
+    tasks = distiller_data.load()
+    names = {"a": {}, "b": {"context": False}, "c": {"without": ("word", "gram")}, "d": {"one_to_one": False}}
+    for name, change in names.items():
+        for seed in (0, 1):
+            distiller.made(distiller.Run(name, dataclasses.replace(SMALL, **change), seed), tasks)
+    distiller.made(distiller.Run("a", SMALL, 0, share=0.5), tasks)
+    rows = criterion_correlation.configurations(distiller_protocol.read_log())
+    assert [row["configuration"] for row in rows] == list(names)
+    assert set(rows[0]["f1"]) == {OPEN}
+    found = criterion_correlation.correlations(rows)
+    assert found["configurations"] == 4
+    assert all(-1.0 <= values["spearman"] <= 1.0 for values in found["open"].values())
+
+
+def test_registry() -> None:
+    for name in ("trees", "headline", "headline-qwen32b"):
+        assert name in distiller_configurations.CONFIGURATIONS
+    assert distiller_configurations.CONFIGURATIONS["headline-qwen32b"].teachers == ("qwen2.5-32b",)
+    assert len(distiller_configurations.CONFIGURATIONS["headline"].teachers) == 4
