@@ -2,7 +2,7 @@
 
     python -m benchmarks.criterion_correlation
 
-Reads ``results/distiller/log.jsonl`` (no gold of its own): each configuration once, as the mean of its runs. Both
+Reads ``results/distiller/log.jsonl`` (no gold of its own): each configuration once, as the mean of its seeds. Both
 sides are means over the four open tasks, where gold is. Beside the criterion stand its parts, and what it is to beat:
 plain F1 against the teachers' own answers. A correlation is given over all configurations, and over those with the
 same teachers: a criterion is a number about one set of votes, and is meant to choose between students of those votes.
@@ -11,6 +11,7 @@ same teachers: a criterion is a number about one set of votes, and is meant to c
 from __future__ import annotations
 
 import statistics
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -44,19 +45,23 @@ def main() -> None:
 
 
 def configurations(runs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Each configuration with all labels: its parts and gold F1, means over the open tasks and the runs.
+    """Each configuration with all labels: its parts and gold F1, means over the open tasks and the seeds.
 
-    A run that was made again counts as it came out last.
+    A name is one configuration only at one commit, and a seed that was run again at the same commit opens another:
+    whoever tries things runs them before they are committed.
     """
-    last = {run["run"].split(" ")[0]: run for run in runs}
-    by_name: dict[str, list[Mapping[str, Any]]] = {}
-    for label, run in last.items():
-        name, *more = label.split("/")
-        if len(more) == 1:  # no share of the labels
-            by_name.setdefault(name, []).append(run)
+    found: dict[tuple[str, str, int], list[Mapping[str, Any]]] = {}
+    times: Counter[tuple[str, str]] = Counter()
+    for run in runs:
+        label = run["run"].split(" ")[0]
+        name, _, variation = label.partition("/")
+        if "/" in variation:
+            continue  # a share of the labels
+        found.setdefault((name, run["commit"], times[label, run["commit"]]), []).append(run)
+        times[label, run["commit"]] += 1
     rows = []
-    for name, of in by_name.items():
-        row = {"configuration": name, "teachers": of[0]["settings"]["teachers"]}
+    for (name, commit, _), of in found.items():
+        row = {"configuration": name, "commit": commit, "teachers": of[0]["settings"]["teachers"]}
         row["f1"] = {task: statistics.fmean(run["gold"]["f1"][task] for run in of) for task in gold.TASKS}
         for part in PARTS:
             row[part] = {task: statistics.fmean(run["tasks"][task][part] for run in of) for task in gold.TASKS}

@@ -28,7 +28,7 @@ from er_distill.training.criterion import likely_truth
 from er_distill.training.exclusion import exclusive
 from er_distill.training.trees import TreesConfig, TreeTask, fit_trees
 
-REFERENCE_TREES = TreesConfig(rounds=150)
+REFERENCE_TREES = TreesConfig(150, 0.05, leaves=15, least_leaf=30, l2=5.0, monotone=False, alone=0.3, seed=0)
 REFERENCE_FEATURES = (
     *(f"{name}{end}" for name in lexical.CONTEXT_OF[:5] for end in ("", "_margin_least", "_margin_most")),
     "list_length_most",
