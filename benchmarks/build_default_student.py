@@ -14,7 +14,7 @@ import logging
 import os
 from pathlib import Path
 
-from er_distill.training import DistillConfig, EncoderConfig, distill, from_synthetic, read_task
+from er_distill.training import DistillConfig, EncoderConfig, fit_student, from_synthetic, read_task
 from er_distill.training.synthetic import tasks as synthetic_tasks
 
 TEACHERS = {"qwen2.5-14b": "Apache-2.0", "qwen2.5-32b": "Apache-2.0"}
@@ -60,7 +60,7 @@ def main() -> None:
         seed=SEED,
         work=args.work,
     )
-    distill([candidates for candidates, _ in labelled], [labels for _, labels in labelled], config, progress=True)
+    fit_student([candidates for candidates, _ in labelled], [labels for _, labels in labelled], config, progress=True)
 
 
 if __name__ == "__main__":

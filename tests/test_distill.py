@@ -19,7 +19,7 @@ from er_distill.training import calibrate, export  # noqa: E402
 from er_distill.training.calibrate import HeldOut  # noqa: E402
 from er_distill.training.encoder import EncoderConfig  # noqa: E402
 from er_distill.training.labels import Candidates, Labels, from_synthetic  # noqa: E402
-from er_distill.training.pipeline import DistillConfig, distill  # noqa: E402
+from er_distill.training.pipeline import DistillConfig, fit_student  # noqa: E402
 from er_distill.training.synthetic import generate  # noqa: E402
 from er_distill.training.trees import TreesConfig  # noqa: E402
 from tests.tiny_encoders import save_bert  # noqa: E402
@@ -47,7 +47,7 @@ def config(base: Path, output: Path, **changes: object) -> DistillConfig:
 @pytest.fixture(scope="module")
 def made(base: Path, tasks: list[Task], tmp_path_factory: pytest.TempPathFactory) -> Path:
     output = tmp_path_factory.mktemp("made") / "student"
-    return distill([c for c, _ in tasks], [known for _, known in tasks], config(base, output))
+    return fit_student([c for c, _ in tasks], [known for _, known in tasks], config(base, output))
 
 
 def test_the_folder_is_a_student_that_matches(made: Path, tasks: list[Task]) -> None:
@@ -83,7 +83,7 @@ def test_the_manifest_says_how_it_was_made(made: Path) -> None:
 
 
 def test_the_same_seed_gives_the_same_student(base: Path, tasks: list[Task], made: Path, tmp_path: Path) -> None:
-    again = distill([c for c, _ in tasks], [known for _, known in tasks], config(base, tmp_path / "again"))
+    again = fit_student([c for c, _ in tasks], [known for _, known in tasks], config(base, tmp_path / "again"))
     candidates, _ = tasks[0]
     first, second = (
         Student.load(folder, variant="fp32").score(candidates.left, candidates.right, candidates.pairs)
@@ -100,9 +100,9 @@ def test_a_trained_encoder_is_taken_from_the_work_folder(
     one = [tasks[0][0]], [tasks[0][1]]
     work = tmp_path / "work"
     work.mkdir()
-    distill(*one, config(base, tmp_path / "first", work=work))
+    fit_student(*one, config(base, tmp_path / "first", work=work))
     monkeypatch.setattr(module, "train_encoder", None)  # calling it would fail
-    distill(*one, config(base, tmp_path / "second", work=work))
+    fit_student(*one, config(base, tmp_path / "second", work=work))
     scores = [
         Student.load(tmp_path / name).score(tasks[0][0].left, tasks[0][0].right, tasks[0][0].pairs)
         for name in ("first", "second")
@@ -113,7 +113,9 @@ def test_a_trained_encoder_is_taken_from_the_work_folder(
 def test_what_a_stopped_run_left_is_no_obstacle(base: Path, tasks: list[Task], tmp_path: Path) -> None:
     (tmp_path / ".student.partial").mkdir()
     candidates, known = tasks[0]
-    made = distill(candidates, known, config(base, tmp_path / "student", variants=("fp32",), default_variant="fp32"))
+    made = fit_student(
+        candidates, known, config(base, tmp_path / "student", variants=("fp32",), default_variant="fp32")
+    )
     assert artefact.read(made).default_variant == "fp32"
     assert [path.name for path in tmp_path.iterdir()] == ["student"]
 
@@ -123,7 +125,7 @@ def test_a_student_that_fails_its_parity_check_is_not_there(
 ) -> None:
     monkeypatch.setattr(export, "FP32_LIMIT", -1.0)
     with pytest.raises(ExportError, match="not what was trained"):
-        distill(*tasks[0], config(base, tmp_path / "out" / "student"))
+        fit_student(*tasks[0], config(base, tmp_path / "out" / "student"))
     assert list((tmp_path / "out").iterdir()) == []
 
 
@@ -137,7 +139,7 @@ def test_wrong_input_is_refused_before_anything_is_trained(
 
     def refusal(pairs: object, labels: object, **changes: object) -> str:
         with pytest.raises(InputError) as caught:
-            distill(pairs, labels, config(base, tmp_path / "student", **changes))  # type: ignore[arg-type]
+            fit_student(pairs, labels, config(base, tmp_path / "student", **changes))  # type: ignore[arg-type]
         return str(caught.value)
 
     assert "at least one task" in refusal([], [])

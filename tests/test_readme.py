@@ -86,7 +86,7 @@ def test_every_check_is_of_a_block_that_is_there() -> None:
     assert all(any(part in code for code in blocks) for part in CHECKS)
 
 
-@checks("distill(pairs, known")
+@checks("fit_student(pairs, known")
 def makes_a_student(names: dict[str, Any]) -> None:
     assert Student.load("my-student").threshold > 0
 

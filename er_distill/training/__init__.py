@@ -14,7 +14,7 @@ from er_distill.errors import MissingExtraError
 if TYPE_CHECKING:
     from er_distill.training.encoder import EncoderConfig
     from er_distill.training.labels import Candidates, Labels, from_synthetic, from_table, read_task
-    from er_distill.training.pipeline import DistillConfig, distill
+    from er_distill.training.pipeline import DistillConfig, fit_student
     from er_distill.training.trees import TreesConfig
 
 __all__ = [
@@ -23,7 +23,7 @@ __all__ = [
     "EncoderConfig",
     "Labels",
     "TreesConfig",
-    "distill",
+    "fit_student",
     "from_synthetic",
     "from_table",
     "read_task",
@@ -35,7 +35,7 @@ _HOME_OF = {
     "EncoderConfig": "encoder",
     "Labels": "labels",
     "TreesConfig": "trees",
-    "distill": "pipeline",
+    "fit_student": "pipeline",
     "from_synthetic": "labels",
     "from_table": "labels",
     "read_task": "labels",

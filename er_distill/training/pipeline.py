@@ -1,4 +1,4 @@
-"""`distill`: from candidate pairs and teacher labels to a student folder.
+"""`fit_student`: from candidate pairs and teacher labels to a student folder.
 
 Read it from top to bottom: features, trees (cross-fitted), encoder (trained on all folds but one), calibration and
 fusion on what neither has seen, export with a parity check, manifest and card.
@@ -83,7 +83,7 @@ class _Prepared:
         return TreeTask(self.features[rows], self.target[rows], self.labels.weight)
 
 
-def distill(
+def fit_student(
     pairs: Candidates | Sequence[Candidates],
     labels: Labels | Sequence[Labels],
     config: DistillConfig,
@@ -202,10 +202,10 @@ def _say(stage: str, progress: bool) -> None:
 
 def _check(tasks: Sequence[Candidates], labels: Sequence[Labels], config: DistillConfig) -> None:
     if not tasks:
-        raise InputError("distill needs candidate pairs of at least one task.")
+        raise InputError("fit_student needs candidate pairs of at least one task.")
     if len(tasks) != len(labels):
         raise InputError(
-            f"distill got candidate pairs of {len(tasks)} task(s) and labels of {len(labels)}. Give one each."
+            f"fit_student got candidate pairs of {len(tasks)} task(s) and labels of {len(labels)}. Give one each."
         )
     for task, label in zip(tasks, labels, strict=True):
         if len(task.pairs) != len(label.target):
