@@ -2,6 +2,7 @@
 
 A student is a folder of plain files: ``student.json`` (the manifest), ONNX graphs, ``tokenizer.json`` and ``README.md``
 (the card). Nothing in it is executed or unpickled, and every file is checked against the manifest before it is used.
+``weights/``, where it was not left out, holds the encoder to train on or to merge: serving reads nothing of it.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ FORMAT = 1
 SERIALISATION = 1
 MANIFEST = "student.json"
 CARD = "README.md"
+WEIGHTS = "weights"
 
 _MAX_MANIFEST_BYTES = 1_000_000
 
@@ -107,6 +109,8 @@ class Manifest:
         The configuration, seed, versions and command it was made with.
     files : mapping of str to FileEntry
         Every other file of the folder.
+    weights : mapping of str to FileEntry
+        Every file of ``weights/``; empty where it was left out.
     """
 
     name: str
@@ -126,6 +130,7 @@ class Manifest:
     tokenizer: str = "tokenizer.json"
     format: int = FORMAT
     serialisation: int = SERIALISATION
+    weights: Mapping[str, FileEntry] = field(default_factory=dict)
 
     def variant(self, name: str | None = None) -> Variant:
         """Return a variant, by default the one the student was made to be served with.
@@ -165,7 +170,7 @@ def locate(source: str | Path) -> Path:
 
 
 def read(folder: Path) -> Manifest:
-    """Read a student folder's manifest and check every file against it.
+    """Read a student folder's manifest and check every file that serving needs against it.
 
     Raises
     ------
@@ -199,8 +204,30 @@ def read(folder: Path) -> Manifest:
     return manifest
 
 
+def weights(folder: Path) -> Path:
+    """Return the folder of a student's encoder weights, checked: a base to train on or to merge.
+
+    It holds ``config.json``, ``model.safetensors`` and ``tokenizer.json``, as transformers loads them.
+
+    Raises
+    ------
+    StudentError
+        When the student was made without them, or one is missing, cut or altered.
+    """
+    manifest = read(folder)
+    if not manifest.weights:
+        raise StudentError(
+            f"{folder} holds no encoder weights: it was made without {WEIGHTS}/. Distil it again with them, or start "
+            "from a base model."
+        )
+    for name, entry in manifest.weights.items():
+        _check_file(folder / WEIGHTS, name, entry)
+    return folder / WEIGHTS
+
+
 def _parse(content: dict[str, Any], path: Path) -> Manifest:
-    known = {field.name for field in fields(Manifest)}
+    known = {entry.name for entry in fields(Manifest)}
+    content.setdefault("weights", {})  # of a student from before there were any
     unknown, missing = set(content) - known, known - set(content)
     if unknown or missing:
         what = f"has no {sorted(missing)[0]!r}" if missing else f"has an unknown entry {sorted(unknown)[0]!r}"
@@ -209,7 +236,8 @@ def _parse(content: dict[str, Any], path: Path) -> Manifest:
         content["features"] = tuple(content["features"])
         content["tasks"] = tuple(content["tasks"])
         content["teachers"] = tuple(Teacher(**teacher) for teacher in content["teachers"])
-        content["files"] = {name: FileEntry(**entry) for name, entry in content["files"].items()}
+        for key in ("files", "weights"):
+            content[key] = {name: FileEntry(**entry) for name, entry in content[key].items()}
         content["variants"] = {name: _parse_variant(entry) for name, entry in content["variants"].items()}
         manifest = Manifest(**content)
         manifest.variant()
@@ -234,7 +262,7 @@ def _parse_variant(entry: dict[str, Any]) -> Variant:
 
 def _check_file(folder: Path, name: str, entry: FileEntry) -> None:
     if Path(name).name != name or name in ("", ".", ".."):
-        raise StudentError(f"{folder / MANIFEST} names {name!r}, which is not a file of the folder.")
+        raise StudentError(f"the manifest of {folder} names {name!r}, which is not a file of the folder.")
     path = folder / name
     if not path.is_file():
         raise StudentError(f"{path} is missing. Copy the whole folder, or get the student anew.")
