@@ -97,11 +97,8 @@ def load_base(path: str | Path, max_length: int) -> EncoderModel:
         about = load(transformers.AutoConfig, base)
         if about.model_type not in MODEL_FOR_MASKED_LM_MAPPING_NAMES or about.is_encoder_decoder:
             raise InputError(f"base {base!r} is a {about.model_type} model, no encoder. Name one like BERT or RoBERTa.")
-        tokenizer = load(transformers.AutoTokenizer, base)
+        tokenizer = load_tokenizer(base)
         model = load(transformers.AutoModelForSequenceClassification, base, num_labels=1, dtype=torch.float32)
-    # Without tokenizer files transformers hands out an empty tokenizer that knows the special tokens alone.
-    if not tokenizer.is_fast or set(tokenizer.get_vocab()) <= set(tokenizer.all_special_tokens):
-        raise InputError(f"base {base!r} has no tokenizer.json. Save the model's fast tokenizer into it.")
     loaded = EncoderModel(model, tokenizer.backend_tokenizer, max_length)
     many = ["a " * max_length]
     try:
@@ -109,6 +106,21 @@ def load_base(path: str | Path, max_length: int) -> EncoderModel:
     except (IndexError, RuntimeError) as error:
         raise InputError(f"base {base!r} cannot read {max_length} tokens. Lower max_length.") from error
     return loaded
+
+
+def load_tokenizer(base: str) -> Any:
+    """Load the base's tokenizer.
+
+    Raises
+    ------
+    InputError
+        When there is none, or no fast one.
+    """
+    tokenizer = load(transformers.AutoTokenizer, base)
+    # Without tokenizer files transformers hands out an empty tokenizer that knows the special tokens alone.
+    if not tokenizer.is_fast or set(tokenizer.get_vocab()) <= set(tokenizer.all_special_tokens):
+        raise InputError(f"base {base!r} has no tokenizer.json. Save the model's fast tokenizer into it.")
+    return tokenizer
 
 
 def load(kind: Any, path: str, *, what: str = "base", **options: Any) -> Any:
