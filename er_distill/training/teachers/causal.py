@@ -64,6 +64,7 @@ class CausalModel:
             self._tokenizer = load(transformers.AutoTokenizer, path, what="teacher")
             wanted = "float32" if dtype == "auto" and device.type == "cpu" else dtype
             self._lm = load(transformers.AutoModelForCausalLM, path, what="teacher", dtype=wanted).to(device).eval()
+        self._takes = inspect.signature(self._lm.forward).parameters
         self._reads = getattr(self._lm.config, "max_position_embeddings", None) or 2**31
         padding = self._tokenizer.pad_token_id
         self._padding = padding if padding is not None else self._tokenizer.eos_token_id or 0
@@ -87,7 +88,7 @@ class CausalModel:
             if spare[at] > self._reads
         }
         scored = [at for at, prompt in enumerate(prompts) if prompt.options and at not in replies]
-        for at, logits in zip(scored, next_logits(self._lm, [ids[at] for at in scored], self._padding), strict=True):
+        for at, logits in zip(scored, self._next_logits([ids[at] for at in scored]), strict=True):
             replies[at] = self._choice(prompts[at], logits, len(ids[at]))
         for at, request in enumerate(requests):
             if at not in replies:
@@ -101,6 +102,22 @@ class CausalModel:
         whole = logprobs + [_LEAST] * (len(prompt.shown) + 1 - len(logprobs))
         text = json.dumps({"answer": said})
         return LocalReply(text, None, tuple(max(value, _LEAST) for value in whole), n_tokens, 0)
+
+    def _next_logits(self, batch: Sequence[list[int]]) -> torch.Tensor:
+        """Return the logits of the token after each list, shape (batch, vocabulary), float32 on the CPU."""
+        if not batch:
+            return torch.empty(0, 0)
+        width = max(map(len, batch))
+        ids = torch.tensor([[self._padding] * (width - len(own)) + own for own in batch])
+        mask = torch.tensor([[0] * (width - len(own)) + [1] * len(own) for own in batch])
+        inputs = {"input_ids": ids, "attention_mask": mask}
+        if "position_ids" in self._takes:  # padding on the left must not move the text
+            inputs["position_ids"] = (mask.cumsum(1) - 1).clamp(min=0)
+        on_device: dict[str, Any] = {name: values.to(self._lm.device) for name, values in inputs.items()}
+        if "logits_to_keep" in self._takes:
+            on_device["logits_to_keep"] = 1
+        with torch.inference_mode():
+            return self._lm(**on_device, use_cache=False).logits[:, -1].float().cpu()
 
     def _text(self, ids: list[int], max_tokens: int) -> LocalReply:
         inputs = torch.tensor([ids], device=self._lm.device)
@@ -125,9 +142,18 @@ class CausalModel:
         if self._tokenizer.chat_template is None:
             text = "\n\n".join(message["content"] for message in messages) + "\n\n"
         else:
-            text = rendered(self._tokenizer, messages)
+            text = self._rendered(messages)
         text += _OPENING if prompt.options else ""
         return list(self._tokenizer(text, add_special_tokens=self._tokenizer.chat_template is None)["input_ids"])
+
+    def _rendered(self, messages: list[dict[str, str]]) -> str:
+        settings: dict[str, Any] = {"tokenize": False, "add_generation_prompt": True, "enable_thinking": False}
+        try:
+            return str(self._tokenizer.apply_chat_template(messages, **settings))
+        except TemplateError:  # some templates know no system message
+            system, first, *rest = messages
+            merged = {"role": "user", "content": f"{system['content']}\n\n{first['content']}"}
+            return str(self._tokenizer.apply_chat_template([merged, *rest], **settings))
 
     def _option_ids(self, options: tuple[str, ...]) -> list[int]:
         if options not in self._options:
@@ -141,48 +167,3 @@ class CausalModel:
                 )
             self._options[options] = first
         return self._options[options]
-
-
-def next_logits(lm: Any, batch: Sequence[list[int]], padding: int) -> torch.Tensor:
-    """Return the logits of the token after each prompt, in one pass.
-
-    Parameters
-    ----------
-    lm : transformers.PreTrainedModel
-        A causal language model.
-    batch : sequence of list of int
-        Token ids of the prompts.
-    padding : int
-        The token to pad with.
-
-    Returns
-    -------
-    Tensor of float32, shape (batch, vocabulary), on the CPU
-    """
-    if not batch:
-        return torch.empty(0, 0)
-    width = max(map(len, batch))
-    ids = torch.tensor([[padding] * (width - len(own)) + own for own in batch])
-    mask = torch.tensor([[0] * (width - len(own)) + [1] * len(own) for own in batch])
-    inputs = {"input_ids": ids, "attention_mask": mask}
-    takes = inspect.signature(lm.forward).parameters
-    if "position_ids" in takes:  # padding on the left must not move the text
-        inputs["position_ids"] = (mask.cumsum(1) - 1).clamp(min=0)
-    on_device: dict[str, Any] = {name: values.to(lm.device) for name, values in inputs.items()}
-    if "logits_to_keep" in takes:
-        on_device["logits_to_keep"] = 1
-    with torch.inference_mode():
-        return lm(**on_device, use_cache=False).logits[:, -1].float().cpu()
-
-
-def rendered(tokenizer: Any, messages: list[dict[str, str]]) -> str:
-    """Return messages in the tokenizer's chat template, up to where the model's words begin."""
-    settings: dict[str, Any] = {"tokenize": False, "add_generation_prompt": True, "enable_thinking": False}
-    try:
-        return str(tokenizer.apply_chat_template(messages, **settings))
-    except TemplateError:  # some templates know no system message
-        if messages[0]["role"] != "system":
-            raise
-        system, first, *rest = messages
-        merged = {"role": "user", "content": f"{system['content']}\n\n{first['content']}"}
-        return str(tokenizer.apply_chat_template([merged, *rest], **settings))
