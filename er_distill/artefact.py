@@ -79,6 +79,26 @@ class Teacher:
 
 
 @dataclass(frozen=True)
+class Question:
+    """How a generative student is asked, and answers (see `er_distill.selecting`).
+
+    Attributes
+    ----------
+    prefix, suffix : str
+        What stands around the question: its chat template, flattened.
+    options : tuple of int
+        Tokens of the answers: none, then each number. The graph gives their logits, in this order.
+    stops : tuple of int
+        Tokens that end a text.
+    """
+
+    prefix: str
+    suffix: str
+    options: tuple[int, ...]
+    stops: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class FileEntry:
     """What a file of the folder must be."""
 
@@ -97,7 +117,7 @@ class Manifest:
     features : tuple of str
         Lexical features in the order the trees take them.
     max_length : int
-        Tokens of a pair that the encoder reads.
+        Tokens that the second tier reads: of a pair, or of a whole question.
     trees, tokenizer : str
         Files.
     variants : mapping of str to Variant
@@ -111,6 +131,8 @@ class Manifest:
         Every other file of the folder.
     weights : mapping of str to FileEntry
         Every file of ``weights/``; empty where it was left out.
+    question : Question or None
+        Of a generative student, which reads whole candidate lists; None where an encoder reads pair by pair.
     """
 
     name: str
@@ -131,6 +153,12 @@ class Manifest:
     format: int = FORMAT
     serialisation: int = SERIALISATION
     weights: Mapping[str, FileEntry] = field(default_factory=dict)
+    question: Question | None = None
+
+    @property
+    def reader(self) -> str:
+        """What the second tier reads: ``"pairs"`` or ``"lists"``."""
+        return "pairs" if self.question is None else "lists"
 
     def variant(self, name: str | None = None) -> Variant:
         """Return a variant, by default the one the student was made to be served with.
@@ -228,6 +256,7 @@ def weights(folder: Path) -> Path:
 def _parse(content: dict[str, Any], path: Path) -> Manifest:
     known = {entry.name for entry in fields(Manifest)}
     content.setdefault("weights", {})  # of a student from before there were any
+    content.setdefault("question", None)
     unknown, missing = set(content) - known, known - set(content)
     if unknown or missing:
         what = f"has no {sorted(missing)[0]!r}" if missing else f"has an unknown entry {sorted(unknown)[0]!r}"
@@ -239,6 +268,7 @@ def _parse(content: dict[str, Any], path: Path) -> Manifest:
         for key in ("files", "weights"):
             content[key] = {name: FileEntry(**entry) for name, entry in content[key].items()}
         content["variants"] = {name: _parse_variant(entry) for name, entry in content["variants"].items()}
+        content["question"] = _parse_question(content["question"])
         manifest = Manifest(**content)
         manifest.variant()
     except (TypeError, ValueError, AttributeError, KeyError) as error:
@@ -246,6 +276,15 @@ def _parse(content: dict[str, Any], path: Path) -> Manifest:
             f"{path} has an entry of a wrong shape ({error}). The folder was altered: get it anew."
         ) from error
     return manifest
+
+
+def _parse_question(entry: dict[str, Any] | None) -> Question | None:
+    if entry is None:
+        return None
+    options, stops = tuple(entry.pop("options")), tuple(entry.pop("stops"))
+    if not all(isinstance(token, int) and token >= 0 for token in (*options, *stops)):
+        raise ValueError("the question's options and stops are no token ids")
+    return Question(options=options, stops=stops, **entry)
 
 
 def _parse_variant(entry: dict[str, Any]) -> Variant:
