@@ -18,13 +18,9 @@ from er_distill.tokens import PairEncoder
 
 torch = pytest.importorskip("torch", reason="torch not installed: pip install 'er-distill[train]'")
 pytest.importorskip("transformers", reason="transformers not installed: pip install 'er-distill[train]'")
-from er_distill.training.encoder import (  # noqa: E402
-    CandidateList,
-    EncoderConfig,
-    EncoderTask,
-    list_loss,
-    train_encoder,
-)
+from er_distill.training.encoder import EncoderConfig, EncoderTask, train_encoder  # noqa: E402
+from er_distill.training.lists import CandidateList, cut_into_lists, pad, plan_epoch  # noqa: E402
+from er_distill.training.losses import list_loss  # noqa: E402
 from er_distill.training.pretrained import load_base  # noqa: E402
 
 QUICK = {"max_length": 32, "learning_rate": 3e-3, "batch_tokens": 512, "dtype": "float32", "device": "cpu"}
@@ -268,21 +264,19 @@ def test_without_torch_the_extra_is_named() -> None:
 
 def test_pair_encoder_serves_what_training_uses(bert: Path) -> None:
     """The token budget of a list: padding never exceeds max_length, and each pair is in exactly one list."""
-    from er_distill.training.encoder import _cut_into_lists, _pad, _plan_epoch
-
     task, rng = task_of(), np.random.default_rng(0)
     loaded = load_base(bert, 12)
     config = EncoderConfig(bert, **QUICK | {"max_length": 12, "list_pairs": 3, "batch_tokens": 100})
-    lists = _cut_into_lists([task], loaded, config, rng)
+    lists = cut_into_lists([task], loaded, config.list_pairs, rng)
     inputs = [tuple(ids) for one in lists for ids, _ in one.inputs]
     encoder = PairEncoder(loaded.tokenizer, 12)
     tables = encoder.table(task.left_texts), encoder.table(task.right_texts or [])
     served = [tuple(ids) for batch in encoder.batches(*tables, task.pairs, 64) for ids in batch.input_ids]
     assert sorted(inputs) == sorted(served)
     assert max(len(one.inputs) for one in lists) == 3
-    epoch = _plan_epoch(lists, config.batch_tokens, rng)
+    epoch = plan_epoch(lists, config.batch_tokens, rng)
     assert sorted(k for batch in epoch for k in batch) == list(range(len(lists)))
     for batch in epoch:
-        padded = _pad([lists[k] for k in batch], loaded, torch.device("cpu"))
+        padded = pad([lists[k] for k in batch], loaded, torch.device("cpu"))
         assert padded["input_ids"].numel() <= config.batch_tokens
         assert padded["attention_mask"].sum() == sum(len(ids) for k in batch for ids, _ in lists[k].inputs)
