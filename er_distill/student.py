@@ -136,6 +136,7 @@ class Student:
         corpus: Corpus | None = None,
         chunk_size: int = CHUNK_SIZE,
         progress: bool = False,
+        wanted: np.ndarray | None = None,
     ) -> np.ndarray:
         """Return the probability that each pair is a match.
 
@@ -154,6 +155,9 @@ class Student:
             Pairs held in memory at a time; it never changes a score.
         progress : bool
             Whether to show a bar on stderr.
+        wanted : ndarray of bool, shape (len(pairs),), optional
+            The pairs whose scores are of interest, by default all. The others are context: the second tier does not
+            read them, and their scores are the trees'.
 
         Returns
         -------
@@ -165,7 +169,9 @@ class Student:
             raise InputError(f"chunk_size={chunk_size!r} must be at least 1: the pairs held in memory at a time.")
         _warn_if_not_latin(left, right)
         unique, inverse = pairs.unique()
-        logits = self._logits(left, right, unique, context, corpus, chunk_size, progress)
+        if wanted is not None and inverse is not None:
+            wanted = np.bincount(inverse, weights=wanted, minlength=len(unique)) > 0
+        logits = self._logits(left, right, unique, context, corpus, chunk_size, progress, wanted)
         probabilities = np.empty(len(unique))
         for rows, lexical_logit, encoder_logit in logits:
             probabilities[rows] = probability(self.variant, lexical_logit, encoder_logit)
@@ -180,6 +186,7 @@ class Student:
         corpus: Corpus | None,
         chunk_size: int,
         progress: bool,
+        wanted: np.ndarray | None = None,
     ) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
         """Yield each chunk's rows, lexical logits and encoder logits (NaN where the encoder did not look)."""
         corpus = vectorise(left, right) if corpus is None else corpus
@@ -191,7 +198,8 @@ class Student:
                 lexical_logit = self._trees.run({"features": features}).astype(np.float64)
                 settled = sigmoid(lexical_logit, 0.0, self.variant.settled)
                 low, high = self.variant.band
-                uncertain = np.flatnonzero((settled >= low) & (settled <= high))
+                unsure = (settled >= low) & (settled <= high)
+                uncertain = np.flatnonzero(unsure if wanted is None else unsure & wanted[rows])
                 bar.update(len(settled) - len(uncertain))
                 encoder_logit = np.full(len(settled), np.nan)
                 if len(uncertain):
