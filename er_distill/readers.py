@@ -267,11 +267,6 @@ class ListBatch:
     input_ids: np.ndarray
     attention_mask: np.ndarray
 
-    @property
-    def last(self) -> np.ndarray:
-        """Position of each prompt's last token, shape (b,)."""
-        return self.attention_mask.sum(axis=1) - 1
-
 
 def list_batches(prompts: Sequence[Sequence[int]], tokens: int) -> Iterator[ListBatch]:
     """Yield prompts in batches, shortest first.

@@ -15,7 +15,7 @@ from er_distill.pairs import Pairs
 from er_distill.readers import CandidateLists, list_batches
 from er_distill.selecting import Frame, option_ids, prompt_ids
 from er_distill.training import missing_extra
-from er_distill.training.pretrained import load, quiet_transformers
+from er_distill.training.pretrained import load, load_tokenizer, quiet_transformers
 
 try:
     import torch
@@ -96,50 +96,70 @@ class CausalModel:
         self.model.eval()
         with torch.inference_mode():
             for batch in list_batches(ids, _TOKENS_AT_ONCE):
-                inputs = (torch.from_numpy(values).to(self.model.device) for values in (batch.input_ids, batch.last))
-                input_ids, last = inputs
-                # Padding stands on the right, where a causal model's earlier positions do not see it.
-                hidden = self.model.base_model(input_ids=input_ids, use_cache=False).last_hidden_state
-                at_last = hidden[torch.arange(len(last), device=last.device), last]
-                logits[batch.rows] = self.model.lm_head(at_last)[:, options].float().cpu().numpy()
+                inputs = (
+                    torch.from_numpy(ids).to(self.model.device) for ids in (batch.input_ids, batch.attention_mask)
+                )
+                logits[batch.rows] = last_logits(self.model, *inputs)[:, options].float().cpu().numpy()
         return logits
 
 
-def load_causal(path: str | Path, max_length: int = Frame.max_length) -> CausalModel:
-    """Load a base in float32, and see that its options can be read.
+def last_logits(model: Any, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+    """Return the logits of the token after each prompt; no other position goes through the vocabulary.
+
+    Parameters
+    ----------
+    model : transformers.PreTrainedModel
+    input_ids, attention_mask : Tensor of int64, shape (b, length)
+        Padded on the right, where a causal model's earlier positions do not see it.
+
+    Returns
+    -------
+    Tensor, shape (b, vocabulary)
+    """
+    last = attention_mask.sum(dim=1) - 1
+
+    def keep_last(_: Any, hidden: tuple[torch.Tensor, ...]) -> torch.Tensor:
+        index = last[:, None, None].expand(-1, 1, hidden[0].shape[-1])
+        return hidden[0].gather(1, index)
+
+    # Before the head and not after it: what a model does with its logits, like capping them, it still does.
+    hook = model.get_output_embeddings().register_forward_pre_hook(keep_last)
+    try:
+        logits: torch.Tensor = model(input_ids=input_ids, attention_mask=attention_mask, use_cache=False).logits
+    finally:
+        hook.remove()
+    return logits[:, 0]
+
+
+def load_causal(path: str | Path, frame: Frame) -> CausalModel:
+    """Load a model that is whole, as merging its adapters leaves it, in float32.
 
     Parameters
     ----------
     path : str or Path
         A transformers id, or a folder with config.json, weights and tokenizer.
-    max_length : int
-        Tokens of a prompt.
+    frame : Frame
+        What stood around the questions in training; :func:`frame_of` the tokenizer for a model as it comes.
 
     Raises
     ------
     InputError
-        When the base is not there, is no causal language model, has no fast tokenizer or one that does not split
-        digits, has a chat template that cannot be flattened, or reads fewer tokens.
+        When there is no model, or its tokenizer does not read each option as one token.
     """
-    base = str(path)
     with quiet_transformers():
-        about = load(transformers.AutoConfig, base)
-        if type(about) not in transformers.MODEL_FOR_CAUSAL_LM_MAPPING or about.is_encoder_decoder:
-            raise InputError(
-                f"base {base!r} is a {about.model_type} model, no causal language model. Name one like Qwen or Llama."
-            )
-        tokenizer = load(transformers.AutoTokenizer, base)
-        model = load(transformers.AutoModelForCausalLM, base, dtype=torch.float32)
-    if not tokenizer.is_fast or set(tokenizer.get_vocab()) <= set(tokenizer.all_special_tokens):
-        raise InputError(f"base {base!r} has no tokenizer.json. Save the model's fast tokenizer into it.")
-    reads = getattr(about, "max_position_embeddings", None) or max_length
-    if reads < max_length:
-        raise InputError(f"base {base!r} reads {reads} tokens, not {max_length}. Lower max_length.")
-    pieces = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
-    pieces.no_truncation()
-    pieces.no_padding()
-    option_ids(pieces)
-    return CausalModel(model, pieces, frame_of(tokenizer, max_length))
+        tokenizer = load_tokenizer(str(path))
+        model = load(transformers.AutoModelForCausalLM, str(path), dtype=torch.float32)
+    reader = reader_of(tokenizer)
+    option_ids(reader)
+    return CausalModel(model.eval(), reader, frame)
+
+
+def reader_of(tokenizer: Any) -> Tokenizer:
+    """Return the fast tokenizer inside one of transformers, as a copy with truncation and padding switched off."""
+    reader = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
+    reader.no_truncation()
+    reader.no_padding()
+    return reader
 
 
 def frame_of(tokenizer: Any, max_length: int = Frame.max_length) -> Frame:
