@@ -19,12 +19,15 @@ from hypothesis import settings
 
 DATA_VARIABLE = "ER_DISTILL_DATA"
 EXTRA_OF_PACKAGE = {
+    "cleanlab": "train",
     "onnx": "train",
     "openai": "teachers",
     "onnxruntime": "cpu",
     "pandas": "pandas",
+    "peft": "train",
     "polars": "polars",
     "recordlinkage": "recordlinkage",
+    "safetensors": "train",
     "sklearn": "train",
     "torch": "train",
     "transformers": "train",

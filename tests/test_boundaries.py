@@ -19,6 +19,7 @@ from packaging.version import Version
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "er_distill"
 OPTIONAL = {
+    "cleanlab",
     "onnxruntime",
     "openai",
     "pandas",
@@ -26,11 +27,12 @@ OPTIONAL = {
     "polars",
     "pyarrow",
     "recordlinkage",
+    "safetensors",
     "sklearn",
     "torch",
     "transformers",
 }
-TRAINING_ONLY = {"openai", "peft", "sklearn", "torch", "transformers"}
+TRAINING_ONLY = {"cleanlab", "openai", "peft", "safetensors", "sklearn", "torch", "transformers"}
 FRONT_DOORS = {"", "training"}  # an `__init__` that names what is public in the rooms behind it
 EXTRAS_OF_LANES = ["cpu", "pandas", "polars", "recordlinkage", "teachers", "train"]  # no lane runs `gpu` or `spark`
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import math
 from collections.abc import Callable, Sequence
@@ -13,6 +14,7 @@ import numpy as np
 
 from er_distill.errors import InputError, did_you_mean
 from er_distill.training import missing_extra
+from er_distill.training.adapters import add_adapters, freeze_layers
 from er_distill.training.checkpoints import Checkpoints, Standing, trained_parameters
 from er_distill.training.lists import (
     CandidateList,
@@ -42,7 +44,7 @@ _CHOICES = {
 }
 _ABOVE_ZERO = (
     *("max_length", "epochs", "learning_rate", "max_gradient"),
-    *("batch_tokens", "accumulate", "list_pairs", "temperature"),
+    *("batch_tokens", "accumulate", "list_pairs", "temperature", "lora_alpha"),
 )
 
 
@@ -70,6 +72,9 @@ class EncoderConfig:
     imitate: Literal["distribution", "margin"] = "distribution"  # what of the tasks' teacher_logit is learned
     imitation: float = 0.5  # share of the loss that is imitation, in lists that have teacher_logit
     temperature: float = 2.0  # of both softmaxes when a distribution is imitated
+    lora_rank: int = 0  # of low-rank adapters beside the layers' matrices, which alone are trained; 0: all is trained
+    lora_alpha: int = 32  # an adapter is added times lora_alpha / lora_rank
+    frozen_layers: int = 0  # lowest layers that stay as they are, with the embeddings below them
     patience: int = 0  # epochs without a lower loss on held-out lists before training stops; 0: it never does
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"  # auto: bfloat16 autocast where the hardware has it
     device: str = "auto"  # auto: cuda where there is one, else cpu
@@ -86,8 +91,9 @@ class EncoderConfig:
         for name in ("warmup", "imitation"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"EncoderConfig: {name} is a share, 0 to 1, not {getattr(self, name)!r}.")
-        if self.patience < 0:
-            raise InputError(f"EncoderConfig: patience must be 0 or above, not {self.patience!r}.")
+        for name in ("lora_rank", "frozen_layers", "patience"):
+            if getattr(self, name) < 0:
+                raise InputError(f"EncoderConfig: {name} must be 0 or above, not {getattr(self, name)!r}.")
 
 
 def train_encoder(
@@ -149,6 +155,8 @@ def train_encoder(
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(config.seed)
         trained = load_base(config.base, config.max_length)
+        freeze_layers(trained.model, config.frozen_layers)
+        merge = add_adapters(trained.model, config.lora_rank, config.lora_alpha) if config.lora_rank else None
         trained.model.to(device)
         lists = cut_into_lists(tasks, trained, config.list_pairs, rng)
         epochs = [_plan_steps(lists, config, rng) for _ in range(config.epochs)]
@@ -200,8 +208,10 @@ def train_encoder(
         with torch.no_grad():
             for name, values in trained_parameters(trained.model).items():
                 values.copy_(standing.best.get(name, values))
-        trained.model.eval()
-    return trained
+        model = trained.model if merge is None else merge()
+        model.requires_grad_(True)
+        model.eval()
+    return dataclasses.replace(trained, model=model)
 
 
 def _plan_steps(
