@@ -140,14 +140,15 @@ def explain_records(
             f"pair: {left_id!r} and {right_id!r} are not among the {len(pairs):,} candidate pairs, so they have no "
             "score. Block wider, such as by the 50 most similar, or bring candidate pairs that hold this one."
         )
-    score, rivals = _neighbours(scorer, left, right, pairs, i, j, corpus, context)
+    rivals = _neighbours(scorer, left, right, pairs, i, j, corpus, context)
     altered = AlteredPair(scorer, left, right, pairs, i, j, corpus, word_ids, context)
     rows = tuple(column[i] for column in left.values), tuple(column[j] for column in other.values)
     attributes, base = _attributes(altered, left.fields, other.fields, rows)
     return Explanation(
         left_id=left_id,
         right_id=right_id,
-        score=score,
+        # As scored beside its altered versions, so that the sum holds to the last digit.
+        score=float(altered.scores([rows])[0]),
         threshold=float(scorer.threshold),
         base=base,
         attributes=attributes,
@@ -161,8 +162,8 @@ def explain_records(
 
 def _neighbours(
     scorer: Scorer, left: Records, right: Records | None, pairs: Pairs, i: int, j: int, corpus: Corpus, context: bool
-) -> tuple[float, tuple[tuple[Candidate, ...], tuple[Candidate, ...]]]:
-    """The pair's score and the other candidates of its records, each as among all candidate pairs."""
+) -> tuple[tuple[Candidate, ...], tuple[Candidate, ...]]:
+    """The other candidates of its records, each as among all candidate pairs."""
     near = pairs.take(np.flatnonzero(touching(pairs, [i], [j])))
     # A rival's score depends on the candidates of its other record, too.
     near = pairs.take(np.flatnonzero(touching(pairs, near.left, near.right)))
@@ -178,7 +179,7 @@ def _neighbours(
         others[0] += _candidates(near.right, near.left, scores, i, left, own)
         others[1] += _candidates(near.left, near.right, scores, j, left, own)
     best_first = [tuple(sorted(side, key=lambda one: (-one.score, one.text, str(one.id)))) for side in others]
-    return float(scores[own][0]), (best_first[0], best_first[1])
+    return best_first[0], best_first[1]
 
 
 def _candidates(

@@ -94,8 +94,8 @@ class AlteredPair:
         self._target = int(np.flatnonzero(self._ends[0] + self._ends[1] == int(self._one_table))[0])
         self._known: dict[tuple[Row, Row], float] = {}
 
-    def log_odds(self, versions: Sequence[tuple[Row, Row]]) -> Floats:
-        """Return the log-odds that the pair is a match, for each version of its two records' values.
+    def scores(self, versions: Sequence[tuple[Row, Row]]) -> Floats:
+        """Return the probability that the pair is a match, for each version of its two records' values.
 
         Parameters
         ----------
@@ -110,8 +110,12 @@ class AlteredPair:
         at_once = max(_PAIRS_AT_ONCE // len(self._ends[0]), 1)
         for start in range(0, len(new), at_once):
             some = new[start : start + at_once]
-            self._known |= zip(some, log_odds(self._scores(some)).tolist(), strict=True)
+            self._known |= zip(some, self._scores(some).tolist(), strict=True)
         return np.array([self._known[version] for version in versions])
+
+    def log_odds(self, versions: Sequence[tuple[Row, Row]]) -> Floats:
+        """Return the log-odds of `scores`."""
+        return log_odds(self.scores(versions))
 
     def _scores(self, versions: Sequence[tuple[Row, Row]]) -> Floats:
         firsts, seconds = [list(side) for side in zip(*versions, strict=True)]
