@@ -4,9 +4,9 @@
 
 Three encoders learn the labels of the two Qwen teachers on products, publications and films; a fourth learns all of
 them in one go. The three are merged by each method. Every encoder then scores a sample of the test queries of the four
-open tasks by itself (no trees, no fusion; in bfloat16): a pair is a match where its log-odds against "none" are above 0, one-to-one.
-Merging is weighed alike, and once by fit: the likelihood each domain's encoder gives to a held-out fifth of all
-domains' labels. Nothing is chosen by these figures.
+open tasks by itself (no trees, no fusion; in bfloat16): a pair is a match where its log-odds against "none" are above
+0, one-to-one. Merging is weighed alike, and once by fit: the likelihood each domain's encoder gives to a held-out fifth
+of all domains' labels. Nothing is chosen by these figures.
 """
 
 from __future__ import annotations
