@@ -235,7 +235,7 @@ def read(folder: Path) -> Manifest:
 def weights(folder: Path) -> Path:
     """Return the folder of a student's encoder weights, checked: a base to train on or to merge.
 
-    It holds ``config.json``, ``model.safetensors`` and ``tokenizer.json``, as transformers loads them.
+    It holds the encoder's configuration, safetensors and tokenizer as transformers loads them.
 
     Raises
     ------

@@ -14,7 +14,9 @@ from er_distill.errors import MissingExtraError
 if TYPE_CHECKING:
     from er_distill.training.encoder import EncoderConfig
     from er_distill.training.labels import Candidates, Labels, from_synthetic, from_table, read_task
-    from er_distill.training.pipeline import DistillConfig, fit_student
+    from er_distill.training.pipeline import fit_student
+    from er_distill.training.recipe import DistillConfig
+    from er_distill.training.runs import Run
     from er_distill.training.trees import TreesConfig
 
 __all__ = [
@@ -22,6 +24,7 @@ __all__ = [
     "DistillConfig",
     "EncoderConfig",
     "Labels",
+    "Run",
     "TreesConfig",
     "fit_student",
     "from_synthetic",
@@ -31,9 +34,10 @@ __all__ = [
 
 _HOME_OF = {
     "Candidates": "labels",
-    "DistillConfig": "pipeline",
+    "DistillConfig": "recipe",
     "EncoderConfig": "encoder",
     "Labels": "labels",
+    "Run": "runs",
     "TreesConfig": "trees",
     "fit_student": "pipeline",
     "from_synthetic": "labels",

@@ -24,19 +24,16 @@ import resource
 import shutil
 import sys
 import time
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Iterator, Mapping, Set
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
 import numpy as np
 from tqdm import tqdm
 
 from er_distill.errors import InputError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +42,6 @@ UNFINISHED = "unfinished"
 
 _ABOUT = "stage.json"
 _LOCK = "run.lock"
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 _BYTES_OF_MAXRSS = 1 if sys.platform == "darwin" else 1024
 
 
@@ -142,7 +138,7 @@ class Run:
             self._announce("kept from before")
         else:
             self._announce()
-            with self._guarded():
+            with self.guarded():
                 self._make(folder, digest, make)
         about = json.loads((folder / _ABOUT).read_text(encoding="utf-8"))
         self.results[name] = Result(folder, digest, about["seconds"], about["peak_memory_bytes"])
@@ -158,8 +154,10 @@ class Run:
         partial = folder.with_name(f"{folder.name}.partial")
         partial.mkdir(exist_ok=True)
         for left in partial.iterdir():  # of an attempt that was killed
-            if left.name != UNFINISHED:
-                _remove(left)
+            if left.is_file():
+                left.unlink()
+            elif left.name != UNFINISHED:
+                shutil.rmtree(left)
         started = time.perf_counter()
         make(partial)
         about = {
@@ -180,22 +178,24 @@ class Run:
             tqdm.write(f"{dt.datetime.now():%H:%M:%S}  {text}", file=sys.stderr)
 
     @contextmanager
-    def _guarded(self) -> Iterator[None]:
-        """Turn a disk that is full, or a folder that was closed to us, into a message that says how to go on."""
+    def guarded(self) -> Iterator[None]:
+        """Turn a disk that is full, or a folder that was closed to us, into a message that says how to go on.
+
+        Raises
+        ------
+        InputError
+            In the place of the system's error.
+        """
         try:
             yield
-        except InputError:
-            raise
         except Exception as error:
-            # Writers in other languages (safetensors, onnxruntime) raise errors of their own with the system's words.
-            full = getattr(error, "errno", None) in _FULL or os.strerror(errno.ENOSPC) in str(error)
-            if not full and not isinstance(error, PermissionError):
+            problem = _problem_of_disk(error)
+            if problem is None:
                 raise
             done = ", ".join(self.results) or "none"
             raise InputError(
-                f"{self.folder}: {'the disk is full' if full else error} in the stage {self._stage!r}. The stages that "
-                f"are finished are kept ({done}). {'Free some space' if full else 'Make the folder writable'} and "
-                "start the same run again: it goes on there."
+                f"{self.folder}, stage {self._stage!r}: {problem}. The stages that are finished are kept ({done}). Make"
+                " room, or the folder writable, and start the same run again: it goes on there."
             ) from error
 
 
@@ -279,16 +279,18 @@ def _hold(folder: Path) -> IO[str]:
     return lock
 
 
+def _problem_of_disk(error: BaseException) -> str | None:
+    """What an error says of the disk, if that is what it is about."""
+    # Writers in other languages (safetensors, onnxruntime) raise errors of their own with the system's words.
+    known = {code: os.strerror(code) for code in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)}
+    code = getattr(error, "errno", None)
+    found = known.get(code) if code else next((text for text in known.values() if text in str(error)), None)
+    return found or (None if error.__cause__ is None else _problem_of_disk(error.__cause__))
+
+
 def _sync(path: Path) -> None:
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink()

@@ -1,0 +1,261 @@
+"""The stages of `fit_student`, each made from what the stages before it left on disk, and from nothing else.
+
+Read it from top to bottom: features, trees (cross-fitted), encoder (trained on all folds but one), its graphs, their
+scores of the fold that neither has seen, and the student: calibration, fusion and parity on these, manifest, card.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import er_distill
+from er_distill import artefact, lexical
+from er_distill.artefact import Manifest, Variant
+from er_distill.training import assembly, calibrate, card, checks, export, folds, precheck
+from er_distill.training.calibrate import HeldOut
+from er_distill.training.encoder import train_encoder
+from er_distill.training.folds import LabelledTask
+from er_distill.training.labels import Candidates
+from er_distill.training.pretrained import EncoderModel, choose_device, load_base, quiet_transformers
+from er_distill.training.recipe import DistillConfig
+from er_distill.training.runs import UNFINISHED, Result, Run
+from er_distill.training.tree_export import export_trees
+from er_distill.training.trees import fit_trees
+
+STAGES = ("features", "trees", "encoder", "graphs", "scores", "student")
+"""Their names, in order."""
+
+VERSIONS = {"er_distill": er_distill.__version__, "lexical": lexical.VERSION, "texts": artefact.SERIALISATION}
+"""Of what the features and the texts are made by."""
+
+# By the model's type alone transformers would make the tokenizer anew from its words, and lose what else it does.
+_TOKENIZER_AS_IT_IS = '{"tokenizer_class": "PreTrainedTokenizerFast"}\n'
+_MODEL = "model"  # beside the variants' names: the trained model's own scores
+
+
+def content_of(task: Candidates) -> dict[str, Any]:
+    """What is learned from: the texts of the records and not their ids."""
+    sides = [None if side is None else (side.fields, side.values) for side in (task.left, task.right)]
+    return {"name": task.name, "sides": sides, "pairs": task.pairs}
+
+
+class Stages:
+    """The stages of one call, in order; each reads what it needs from the folders of those before."""
+
+    def __init__(self, tasks: Sequence[LabelledTask], config: DistillConfig, base: Any, run: Run) -> None:
+        self.tasks, self.config, self.base, self.run = tasks, config, base, run
+        self.held_out = [folds.rows_to_hold_out(task, self._budget(task), config.seed) for task in tasks]
+        folds.check_held_out(tasks, self.held_out)
+        run.plan(*STAGES)
+
+    def _budget(self, task: LabelledTask) -> float:
+        return self.config.encoder_pairs * task.labels.weight
+
+    def make(self, inputs: str) -> None:
+        """Make the student and put it at the output; `inputs` is the fingerprint of all that it is made from."""
+        features = self._features()
+        trees = self._trees(features)
+        logits = [np.load(trees.folder / f"logits-{k:03}.npy") for k in range(len(self.tasks))]
+        encoder = self._encoder(features, logits)
+        graphs = self._graphs(encoder)
+        scores = self._scores(features, encoder, graphs)
+        sources = {"trees.onnx": trees.folder / "trees.onnx", "tokenizer.json": encoder.folder / "tokenizer.json"}
+        sources |= {_graph(name): graphs.folder / _graph(name) for name in self.config.variants}
+        weights = {path.name: path for path in _files(encoder)} if self.config.weights else {}
+        student = self._student(trees, logits, scores, sources, weights, inputs)
+        with self.run.guarded():
+            assembly.deliver(sources | {path.name: path for path in _files(student)}, weights, self.config.output)
+
+    def _features(self) -> Result:
+        def make(folder: Path) -> None:
+            with self.run.bar(len(self.tasks), "task") as bar:
+                for k, task in enumerate(self.tasks):
+                    np.save(folder / f"features-{k:03}.npy", task.features())
+                    bar.update()
+
+        content = [(content_of(task.candidates), task.known) for task in self.tasks]
+        return self.run.stage("features", {"versions": VERSIONS, "tasks": content}, make)
+
+    def _trees(self, features: Result) -> Result:
+        """Trees fitted on all labels, and each pair's logit by trees fitted on the other folds of all tasks."""
+        config, tasks = self.config, self.tasks
+
+        def make(folder: Path) -> None:
+            values = [np.load(features.folder / f"features-{k:03}.npy") for k in range(len(tasks))]
+            logits = [np.empty(len(task.known)) for task in tasks]
+            with self.run.bar(config.folds + 1, "fold") as bar:
+                for fold in range(config.folds):
+                    learned = [task.tree_task(own, task.fold != fold) for task, own in zip(tasks, values, strict=True)]
+                    trees = fit_trees(learned, config.trees)
+                    for task, own, out in zip(tasks, values, logits, strict=True):
+                        out[task.fold == fold] = trees.decision_function(own[task.fold == fold])
+                    bar.update()
+                everything = [task.tree_task(own, task.fold >= 0) for task, own in zip(tasks, values, strict=True)]
+                trees = fit_trees(everything, config.trees)
+                bar.update()
+            export_trees(trees, folder / "trees.onnx", n_features=len(lexical.FEATURES))
+            for k, out in enumerate(logits):
+                np.save(folder / f"logits-{k:03}.npy", out)
+
+        labels = [(task.target, task.fold, task.labels.weight) for task in tasks]
+        return self.run.stage(
+            "trees", {"features": features.fingerprint, "labels": labels, "config": config.trees}, make
+        )
+
+    def _encoder(self, features: Result, logits: Sequence[np.ndarray]) -> Result:
+        config = self.config.encoder
+        stopping = folds.STOPPING_FOLD if config.patience else None
+        learned, stop_on = [], []
+        for task, own in zip(self.tasks, logits, strict=True):
+            rows = folds.rows_to_learn(task, own, self._budget(task), self.config.seed)
+            learned.append(rows[task.fold[rows] != stopping])
+            stop_on.append(rows[task.fold[rows] == stopping])
+
+        def make(folder: Path) -> None:
+            to_learn, to_stop = (
+                [task.encoder_task(rows) for task, rows in zip(self.tasks, chosen, strict=True) if len(rows)]
+                for chosen in (learned, stop_on)
+            )
+            source = dataclasses.replace(config, base=precheck.weights_of(config.base))
+            trained = train_encoder(
+                to_learn, source, held_out=to_stop, checkpoints=folder / UNFINISHED, progress=self.run.progress
+            )
+            with quiet_transformers():
+                trained.model.save_pretrained(folder)
+            trained.tokenizer.save(str(folder / "tokenizer.json"))
+            (folder / "tokenizer_config.json").write_text(_TOKENIZER_AS_IT_IS, encoding="utf-8")
+
+        inputs = {
+            "features": features.fingerprint,  # stands for the texts
+            "learned": [(rows, task.target[rows]) for task, rows in zip(self.tasks, learned, strict=True)],
+            "stopping": [(rows, task.target[rows]) for task, rows in zip(self.tasks, stop_on, strict=True)],
+            "config": dataclasses.replace(config, base=""),
+            "base": self.base,
+        }
+        return self.run.stage("encoder", inputs, make)
+
+    def _graphs(self, encoder: Result) -> Result:
+        variants = _with_fp32(self.config.variants)
+        return self.run.stage(
+            "graphs",
+            {"encoder": encoder.fingerprint, "variants": variants},
+            lambda folder: export.export_encoder(self._load(encoder), folder, variants=variants),
+        )
+
+    def _scores(self, features: Result, encoder: Result, graphs: Result) -> Result:
+        """Logits of the held-out pairs: the trained model's, and each graph's as a student computes them."""
+        names = _with_fp32(self.config.variants)
+
+        def make(folder: Path) -> None:
+            model = self._load(encoder)
+            held_out = [(task, task.pairs(rows)) for task, rows in zip(self.tasks, self.held_out, strict=True)]
+            with self.run.bar((1 + len(names)) * sum(len(own) for _, own in held_out), "pair") as bar:
+                for k, (task, own) in enumerate(held_out):
+                    np.save(folder / f"{_MODEL}-{k:03}.npy", model.predict(*task.texts, own))
+                    bar.update(len(own))
+                    for name in names:
+                        logits = export.graph_logits(
+                            graphs.folder / _graph(name),
+                            model,
+                            *task.texts,
+                            own,
+                            one_by_one=name in export.ONE_BY_ONE,
+                            progress=bar.update,
+                        )
+                        np.save(folder / f"{name}-{k:03}.npy", logits)
+
+        inputs = {"features": features.fingerprint, "graphs": graphs.fingerprint, "rows": self.held_out}
+        return self.run.stage("scores", inputs, make)
+
+    def _student(
+        self,
+        trees: Result,
+        logits: Sequence[np.ndarray],
+        scores: Result,
+        sources: dict[str, Path],
+        weights: dict[str, Path],
+        inputs: str,
+    ) -> Result:
+        """The manifest and the card."""
+        config, tasks = self.config, self.tasks
+
+        def make(folder: Path) -> None:
+            variants, checked = self._fit(logits, scores)
+            before = assembly.student_before(config)
+            given = [teacher for task in tasks for teacher in task.labels.teachers]
+            manifest = Manifest(
+                name=config.name,
+                created=dt.date.today().isoformat(),
+                er_distill=er_distill.__version__,
+                licence=config.licence,
+                features=lexical.FEATURES,
+                lexical=lexical.VERSION,
+                max_length=config.encoder.max_length,
+                variants=variants,
+                default_variant=config.default_variant,
+                # A student that goes on from another one has learned from the teachers of both.
+                teachers=assembly.teachers_of([*(before.teachers if before else ()), *given]),
+                tasks=tuple(task.candidates.name for task in tasks),
+                training=assembly.provenance(config, tasks, self.run, checked, inputs),
+                files={},
+                weights=assembly.describe(weights),
+            )
+            (folder / artefact.CARD).write_text(card.render(manifest), encoding="utf-8")
+            listed = sources | {path.name: path for path in folder.iterdir()}
+            artefact.write(dataclasses.replace(manifest, files=assembly.describe(listed)), folder)
+
+        made_from = {"trees": trees.fingerprint, "scores": scores.fingerprint, "inputs": inputs}
+        return self.run.stage("student", made_from, make)
+
+    def _fit(
+        self, logits: Sequence[np.ndarray], scores: Result
+    ) -> tuple[dict[str, Variant], dict[str, dict[str, Any]]]:
+        """Calibration, fusion, band and threshold of each variant, and how it does."""
+        tasks = self.tasks
+        settled = calibrate.fit_settled(logits, [task.target for task in tasks], [task.labels.weight for task in tasks])
+        held_out = {name: self._held_out(name, logits, scores) for name in (_MODEL, *_with_fp32(self.config.variants))}
+        reference = calibrate.fit_variant("torch", False, settled, held_out[_MODEL])
+        variants, checked = {}, {}
+        for name in _with_fp32(self.config.variants):
+            one_by_one = name in export.ONE_BY_ONE
+            variants[name] = calibrate.fit_variant(_graph(name), one_by_one, settled, held_out[name])
+            checked[name] = checks.check(name, variants[name], held_out[name], reference, held_out[_MODEL])
+        return {name: variants[name] for name in self.config.variants}, checked
+
+    def _held_out(self, name: str, logits: Sequence[np.ndarray], scores: Result) -> list[HeldOut]:
+        return [
+            HeldOut(
+                name=task.candidates.name,
+                lexical=own[rows],
+                encoder=np.load(scores.folder / f"{name}-{k:03}.npy").astype(np.float64),
+                target=task.target[rows],
+                query=task.query[rows],
+                weight=task.labels.weight,
+            )
+            for k, (task, own, rows) in enumerate(zip(self.tasks, logits, self.held_out, strict=True))
+            if len(rows)  # a task whose shortest held-out list is over its budget has none
+        ]
+
+    def _load(self, encoder: Result) -> EncoderModel:
+        model = load_base(encoder.folder, self.config.encoder.max_length)
+        model.model.to(choose_device(self.config.encoder.device))
+        return model
+
+
+def _graph(variant: str) -> str:
+    return f"encoder.{variant}.onnx"
+
+
+def _with_fp32(variants: Sequence[str]) -> tuple[str, ...]:
+    # fp32 is made in any case: the others are made from it, and it is what is checked against the trained model.
+    return tuple(dict.fromkeys(("fp32", *variants)))
+
+
+def _files(result: Result) -> list[Path]:
+    return sorted(path for path in result.folder.iterdir() if path.name != "stage.json")
