@@ -61,6 +61,7 @@ def made(base: Path, tasks: list[Task], tmp_path_factory: pytest.TempPathFactory
 def test_the_folder_is_a_student_that_matches(made: Path, tasks: list[Task]) -> None:
     assert sorted(path.name for path in made.iterdir()) == [
         "README.md",
+        "card.html",
         "encoder.fp16.onnx",
         "encoder.fp32.onnx",
         "encoder.int8.onnx",

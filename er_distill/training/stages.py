@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,8 +48,10 @@ def content_of(task: Candidates) -> dict[str, Any]:
 class Stages:
     """The stages of one call, in order; each reads what it needs from the folders of those before."""
 
-    def __init__(self, tasks: Sequence[LabelledTask], config: DistillConfig, base: Any, run: Run) -> None:
-        self.tasks, self.config, self.base, self.run = tasks, config, base, run
+    def __init__(
+        self, tasks: Sequence[LabelledTask], config: DistillConfig, base: Any, run: Run, about: Mapping[str, Any]
+    ) -> None:
+        self.tasks, self.config, self.base, self.run, self.about = tasks, config, base, run, about
         self.held_out = [folds.rows_to_hold_out(task, self._budget(task), config.seed) for task in tasks]
         folds.check_held_out(tasks, self.held_out)
         run.plan(*STAGES)
@@ -202,15 +204,15 @@ class Stages:
                 # A student that goes on from another one has learned from the teachers of both.
                 teachers=assembly.teachers_of([*(before.teachers if before else ()), *given]),
                 tasks=tuple(task.candidates.name for task in tasks),
-                training=assembly.provenance(config, tasks, self.run, checked, inputs),
-                files={},
+                training={**self.about, **assembly.provenance(config, tasks, self.run, checked, inputs)},
+                files=assembly.describe(sources),  # the card states their sizes
                 weights=assembly.describe(weights),
             )
-            (folder / artefact.CARD).write_text(card.render(manifest), encoding="utf-8")
+            card.write(manifest, folder)
             listed = sources | {path.name: path for path in folder.iterdir()}
             artefact.write(dataclasses.replace(manifest, files=assembly.describe(listed)), folder)
 
-        made_from = {"trees": trees.fingerprint, "scores": scores.fingerprint, "inputs": inputs}
+        made_from = {"trees": trees.fingerprint, "scores": scores.fingerprint, "inputs": inputs, "about": self.about}
         return self.run.stage("student", made_from, make)
 
     def _fit(
