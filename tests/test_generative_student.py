@@ -202,9 +202,12 @@ def test_quantised_graphs_are_near_and_read_each_list_as_if_alone(
     model: CausalModel, products: tuple[Records, Records, Pairs], tmp_path: Path
 ) -> None:
     pytest.importorskip("onnxruntime", minversion="1.22", reason="onnxruntime 1.22 or newer quantises by blocks")
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
     left, right, pairs = products
     expected = model.predict(left.texts, right.texts, pairs)
     files = export_causal.export_causal(model, tmp_path, variants=("int8", "int4"))
+    assert (root.handlers, root.level) == (handlers, level)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(files.values())
     off = {}
     for name, file in files.items():

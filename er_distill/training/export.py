@@ -16,7 +16,8 @@ from er_distill.pairs import Pairs
 from er_distill.session import Session, encoder_logits
 from er_distill.tokens import PairEncoder
 from er_distill.training import missing_extra
-from er_distill.training.exporter import export_module
+from er_distill.training.export_optimum import export_encoder_graph
+from er_distill.training.exporter import Exporter, check_exporter, export_module
 from er_distill.training.pretrained import EncoderModel
 
 try:
@@ -51,7 +52,12 @@ class _LogitOnly(torch.nn.Module):
 
 
 def export_encoder(
-    model: EncoderModel, folder: Path, *, variants: Sequence[str] = VARIANTS, opset: int = 17
+    model: EncoderModel,
+    folder: Path,
+    *,
+    variants: Sequence[str] = VARIANTS,
+    opset: int = 17,
+    exporter: Exporter = "torch",
 ) -> dict[str, str]:
     """Write the encoder's graphs.
 
@@ -64,6 +70,8 @@ def export_encoder(
         Of :data:`VARIANTS`.
     opset : int
         Of ONNX.
+    exporter : {"torch", "optimum"}
+        What traces the model; optimum needs its extra.
 
     Returns
     -------
@@ -73,14 +81,20 @@ def export_encoder(
     Raises
     ------
     InputError
-        When there is no variant of a name.
+        When there is no variant, or no exporter, of a name.
+    ExportError, MissingExtraError
+        When optimum is asked for and cannot export the model, or is not there.
     """
+    check_exporter(exporter)
     for variant in variants:
         if variant not in VARIANTS:
             raise InputError(f"There is no encoder variant {variant!r}. {did_you_mean(variant, VARIANTS)}")
     files = {variant: f"encoder.{variant}.onnx" for variant in variants}
     fp32 = folder / "encoder.fp32.onnx"
-    _export_fp32(model, fp32, opset)
+    if exporter == "optimum":
+        export_encoder_graph(model.model, fp32, opset=opset)
+    else:
+        _export_fp32(model, fp32, opset)
     if "fp16" in variants:
         _halve(model, fp32, folder / files["fp16"])
     if "int8" in variants:

@@ -18,7 +18,8 @@ from er_distill.readers import ListReader
 from er_distill.session import Session
 from er_distill.training import missing_extra
 from er_distill.training.causal import CausalModel, last_logits
-from er_distill.training.exporter import export_module, save_graph
+from er_distill.training.export_optimum import export_causal_graph
+from er_distill.training.exporter import Exporter, check_exporter, export_module, save_graph
 
 try:
     import onnx
@@ -61,6 +62,7 @@ def export_causal(
     variants: Sequence[str] = ("fp32", "int8"),
     explains: bool = False,
     opset: int = 17,
+    exporter: Exporter = "torch",
 ) -> dict[str, str]:
     """Write a generative student's graphs.
 
@@ -75,6 +77,8 @@ def export_causal(
         Whether the graph also gives the next token, from which an explanation can be generated.
     opset : int
         Of ONNX.
+    exporter : {"torch", "optimum"}
+        What traces the model; optimum needs its extra.
 
     Returns
     -------
@@ -88,8 +92,11 @@ def export_causal(
     InputError
         When there is no variant of a name.
     ExportError
-        When torch cannot export the model, or the installed onnxruntime cannot quantise it.
+        When the exporter cannot export the model, or the installed onnxruntime cannot quantise it.
+    MissingExtraError
+        When optimum is asked for and not there.
     """
+    check_exporter(exporter)
     for variant in variants:
         if variant not in VARIANTS:
             raise InputError(
@@ -99,7 +106,10 @@ def export_causal(
     # A folder of its own: of a big model torch writes each weight into a file beside the graph.
     with tempfile.TemporaryDirectory(prefix=".export-", dir=folder) as scratch:
         traced = Path(scratch) / "traced.onnx"
-        _trace(model, traced, explains, opset)
+        if exporter == "optimum":
+            export_causal_graph(model.model, traced, options=model.options, explains=explains, opset=opset)
+        else:
+            _trace(model, traced, explains, opset)
         for variant, file in files.items():
             proto = onnx.load(str(traced))
             save_graph(_quantised(proto, _BITS[variant]) if variant in _BITS else proto, folder / file)
@@ -123,18 +133,26 @@ def _trace(model: CausalModel, path: Path, explains: bool, opset: int) -> None:
     except (RuntimeError, TypeError, ValueError) as error:  # as many as a model has ways not to be traced
         raise ExportError(
             f"torch cannot export this {model.model.config.model_type} model ({str(error).splitlines()[0]}). "
-            "Try another opset, or a base of another architecture."
+            "Try another opset, a base of another architecture or, on transformers 4, exporter='optimum'."
         ) from error
 
 
 def _quantised(proto: onnx.ModelProto, bits: int) -> onnx.ModelProto:
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
     try:
         from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
     except ImportError as error:
+        if error.name and not error.name.startswith("onnxruntime"):
+            raise missing_extra(error) from error
         raise ExportError(
             f"Weights of {bits} bits need onnxruntime 1.22 or newer. Update it, or leave this variant out."
         ) from error
-    log = logging.getLogger("onnxruntime.quantization.matmul_nbits_quantizer")
+    finally:
+        # To import it is to have it set up logging, which is the application's business.
+        root.handlers[:] = handlers
+        root.setLevel(level)
+    log = logging.getLogger(MatMulNBitsQuantizer.__module__)
     level = log.level
     log.setLevel(logging.WARNING)  # it tells of every node that it leaves as it is
     try:

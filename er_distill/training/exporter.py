@@ -1,11 +1,13 @@
-"""torch's ONNX exporter, called the one way that every graph is made."""
+"""What makes ONNX graphs of torch modules: torch's own exporter, called in one way, or optimum."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Literal, get_args
 
+from er_distill.errors import InputError, did_you_mean
 from er_distill.training import missing_extra
 
 try:
@@ -14,10 +16,19 @@ try:
 except ImportError as error:
     raise missing_extra(error) from error
 
+Exporter = Literal["torch", "optimum"]
+"""torch's exporter is the default; optimum's is for transformers 4."""
+
 DATA_SUFFIX = ".data"
 """Added to a graph's name for the file of its weights, where these are too many for the graph itself."""
 
 _MOST_BYTES = 1_800_000_000  # of a graph in one file; protobuf ends at 2 GiB
+
+
+def check_exporter(name: str) -> None:
+    """Raise InputError unless there is such an exporter."""
+    if name not in get_args(Exporter):
+        raise InputError(f"There is no exporter {name!r}. {did_you_mean(name, get_args(Exporter))}")
 
 
 def export_module(
