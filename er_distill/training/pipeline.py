@@ -9,7 +9,7 @@ import contextlib
 import dataclasses
 import logging
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ def fit_student(
     config: DistillConfig,
     *,
     run: Run | None = None,
+    about: Mapping[str, Any] | None = None,
     progress: bool = False,
 ) -> Path:
     """Distil a student from labelled candidate pairs.
@@ -47,6 +48,9 @@ def fit_student(
     run : Run, optional
         Keeps the result of each stage: the same call with the same run folder goes on where it was stopped, and another
         call repeats only what its settings change. By default nothing is kept.
+    about : mapping, optional
+        What the manifest is to say besides of where the labels come from, fit for JSON. The card shows ``tables``,
+        ``blocking``, ``selection`` and ``cost``.
     progress : bool
         Whether to show stages and bars on stderr; a given `run` shows what it was opened to show.
 
@@ -80,7 +84,7 @@ def fit_student(
     precheck.check_output(config.output)
     cut = [folds.cut(task, label, config.folds, config.seed) for task, label in zip(tasks, labelled, strict=True)]
     with contextlib.nullcontext(run) if run is not None else _run_of_its_own(config.output, progress) as held:
-        stages = Stages(cut, config, _identity(config.encoder.base, base), held)
+        stages = Stages(cut, config, _identity(config.encoder.base, base), held, about or {})
         n_labelled = sum(len(task.known) for task in cut)
         precheck.check_space(held.folder, config.output, base, config.variants, config.weights, n_labelled)
         del base  # its memory; training loads its own
