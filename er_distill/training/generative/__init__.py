@@ -1,7 +1,7 @@
 """Generative students: a causal language model learns to name the match by its number.
 
-Read `config` for what can be chosen, `data` for what is learnt from, `fit` for how it goes, and `adapter` for what comes
-out of it. The trainers are those of trl, the adapters those of peft: both need the ``generative`` extra.
+Read `config` for what can be chosen, `data` for what is learnt from, `fit` for how it goes, and `adapter` for what
+comes out of it. The trainers are those of trl, the adapters those of peft: both need the ``generative`` extra.
 """
 
 from __future__ import annotations

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,12 +15,12 @@ import numpy as np
 from tokenizers import Tokenizer, processors
 
 from er_distill.errors import InputError, MissingExtraError
-from er_distill.selecting import MAX_OPTIONS, Frame, option_ids, prompt_ids
+from er_distill.selecting import option_ids
+from er_distill.training.causal import CausalModel, frame_of
 from er_distill.training.generative import missing_generative
 from er_distill.training.generative.config import GenerativeConfig
 from er_distill.training.generative.data import Choice
 from er_distill.training.pretrained import choose_device, has_bfloat16, load, load_tokenizer, quiet_transformers
-from er_distill.training.teachers.causal import next_logits, rendered
 
 try:
     import peft
@@ -30,8 +32,6 @@ try:
     )
 except ImportError as error:
     raise missing_generative(error) from error
-
-_MARK = "THE QUESTION"  # stands in for a question while the template around it is found
 
 
 @dataclass(frozen=True)
@@ -45,22 +45,17 @@ class Learner:
     model : peft.PeftModel
     tokenizer : transformers.PreTrainedTokenizerFast
         As the base has it.
-    frame : Frame
-        What stands around a question.
-    options : tuple of int
-        Token of each option: none, 1, ..., `MAX_OPTIONS`.
+    student : CausalModel
+        The same model, adapters included, as it will be asked.
+    half : bool
+        Whether it computes in bfloat16.
     """
 
     base: str
     model: Any
     tokenizer: Any
-    frame: Frame
-    options: tuple[int, ...]
-
-    @property
-    def reader(self) -> Tokenizer:
-        """The tokenizer of `er_distill.selecting`'s functions: it cuts, pads and adds nothing."""
-        return reader_of(self.tokenizer)
+    student: CausalModel
+    half: bool
 
     def for_trainers(self) -> Any:
         """Return the tokenizer such that it adds no special tokens: the frame has those that are wanted."""
@@ -70,7 +65,7 @@ class Learner:
             plain.pad_token = plain.eos_token
         return plain
 
-    def option_logits(self, choices: Sequence[Choice], *, at_once: int = 16) -> np.ndarray:
+    def option_logits(self, choices: Sequence[Choice]) -> np.ndarray:
         """Return the logits of the options, read at one position.
 
         Returns
@@ -78,28 +73,11 @@ class Learner:
         ndarray of float32, shape (n, MAX_OPTIONS + 1)
             Minus infinity for numbers that a choice has no candidate for.
         """
-        reader, model = self.reader, self.model.get_base_model()
-        padding = self.tokenizer.pad_token_id if self.tokenizer.pad_token_id is not None else self.tokenizer.eos_token_id
-        logits = np.full((len(choices), MAX_OPTIONS + 1), -np.inf, dtype=np.float32)
-        was_training = model.training
-        model.eval()
-        for start in range(0, len(choices), at_once):
-            part = choices[start : start + at_once]
-            ids = [prompt_ids(reader, choice.query, choice.candidates, self.frame) for choice in part]
-            scores = next_logits(model, ids, padding)[:, list(self.options)].numpy()
-            for row, choice in enumerate(part):
-                n = len(choice.candidates) + 1
-                logits[start + row, :n] = scores[row, :n]
-        model.train(was_training)
-        return logits
-
-
-def reader_of(tokenizer: Any) -> Tokenizer:
-    """Return the fast tokenizer inside one of transformers, as a copy with truncation and padding switched off."""
-    reader = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
-    reader.no_truncation()
-    reader.no_padding()
-    return reader
+        was_training = self.student.model.training
+        logits = self.student.option_logits([(choice.query, choice.candidates) for choice in choices])
+        self.student.model.train(was_training)
+        sizes = np.array([len(choice.candidates) for choice in choices])
+        return np.where(np.arange(logits.shape[1]) <= sizes[:, None], logits, -np.inf)
 
 
 def load_learner(config: GenerativeConfig, start: Path | None = None) -> Learner:
@@ -127,12 +105,15 @@ def load_learner(config: GenerativeConfig, start: Path | None = None) -> Learner
             bnb_4bit_compute_dtype=options["dtype"],
         )
         options["device_map"] = {"": device}
-    with quiet_transformers():
+    with quiet_libraries():
         about = _check_kind(base)
         tokenizer = load_tokenizer(base)
         if tokenizer.eos_token_id is None:
-            raise InputError(f"base {base!r} has no token that ends a text. Set eos_token in its tokenizer_config.json.")
-        tokens = option_ids(reader_of(tokenizer))
+            raise InputError(
+                f"base {base!r} has no token that ends a text. Set eos_token in its tokenizer_config.json."
+            )
+        reader = reader_of(tokenizer)
+        option_ids(reader)
         model = load(transformers.AutoModelForCausalLM, base, **options)
         if "quantization_config" in options:
             model = peft.prepare_model_for_kbit_training(model)
@@ -141,37 +122,23 @@ def load_learner(config: GenerativeConfig, start: Path | None = None) -> Learner
         adapted = _with_adapters(model, config, start)
     reads = min(config.max_tokens, getattr(about, "max_position_embeddings", None) or config.max_tokens)
     frame = frame_of(tokenizer, reads - config.answer_room)
-    return Learner(base, adapted, tokenizer, frame, tokens)
+    return Learner(base, adapted, tokenizer, CausalModel(adapted.get_base_model(), reader, frame), half)
 
 
-def frame_of(tokenizer: Any, max_length: int) -> Frame:
-    """Flatten a tokenizer's chat template into what stands before and after a question.
+def reader_of(tokenizer: Any) -> Tokenizer:
+    """Return the fast tokenizer inside one of transformers, as a copy with truncation and padding switched off."""
+    reader = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
+    reader.no_truncation()
+    reader.no_padding()
+    return reader
 
-    Parameters
-    ----------
-    tokenizer : transformers.PreTrainedTokenizerFast
-        Without a template, the question stands alone, after the token that begins a text where the tokenizer adds one.
-    max_length : int
-        Tokens of a question.
 
-    Returns
-    -------
-    Frame
-
-    Raises
-    ------
-    InputError
-        When the template does not leave a question as it is.
-    """
-    if tokenizer.chat_template is None:
-        ids = tokenizer("a")["input_ids"]
-        begins = ids and ids[0] == tokenizer.bos_token_id
-        return Frame(prefix=tokenizer.bos_token if begins else "", max_length=max_length)
-    text = rendered(tokenizer, [{"role": "user", "content": _MARK}])
-    prefix, mark, suffix = text.partition(_MARK)
-    if not mark or _MARK in suffix:
-        raise InputError("The base's chat template does not show the user's words once, as they are. Remove or fix it.")
-    return Frame(prefix, suffix, max_length)
+@contextlib.contextmanager
+def quiet_libraries() -> Iterator[None]:
+    """Hold back what peft and trl say of the names that they know transformers by, and the loader's bar."""
+    with quiet_transformers(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        yield
 
 
 def four_bit(config: GenerativeConfig, device: torch.device) -> bool:
@@ -194,7 +161,9 @@ def _check_kind(base: str) -> Any:
     # Encoders stand among the causal models too, for those who train them as decoders.
     encodes = kind in MODEL_FOR_MASKED_LM_MAPPING_NAMES and not getattr(about, "is_decoder", False)
     if kind not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES or encodes or getattr(about, "is_encoder_decoder", False):
-        raise InputError(f"base {base!r} is a {kind} model, no causal language model. Name one like Qwen, Llama or SmolLM.")
+        raise InputError(
+            f"base {base!r} is a {kind} model, no causal language model. Name one like Qwen, Llama or SmolLM."
+        )
     return about
 
 
@@ -205,7 +174,9 @@ def _with_adapters(model: Any, config: GenerativeConfig, start: Path | None) -> 
         try:
             return peft.PeftModel.from_pretrained(model, start, is_trainable=True)
         except (RuntimeError, ValueError) as error:
-            raise InputError(f"The adapter in {start} does not fit the base {config.base!r}. Name its own base.") from error
+            raise InputError(
+                f"The adapter in {start} does not fit the base {config.base!r}. Name its own base."
+            ) from error
     lora = peft.LoraConfig(
         r=config.rank, lora_alpha=config.alpha, lora_dropout=0.0, target_modules="all-linear", task_type="CAUSAL_LM"
     )

@@ -12,6 +12,12 @@ Explanations = Literal["none", "after", "before"]
 """Whether the model learns to say why, and if so after the answer or before it."""
 
 
+def _above_zero(config: object, *names: str) -> None:
+    for name in names:
+        if not getattr(config, name) > 0:
+            raise InputError(f"{type(config).__name__}: {name} must be above 0, not {getattr(config, name)!r}.")
+
+
 @dataclass(frozen=True)
 class Sft:
     """Supervised fine-tuning: the answer is said as the teacher said it; the loss is on what is said alone.
@@ -133,9 +139,3 @@ class GenerativeConfig:
     def about(self) -> dict[str, Any]:
         """Return the settings as JSON values."""
         return asdict(self) | {"base": str(self.base), "method": {type(self.method).__name__: asdict(self.method)}}
-
-
-def _above_zero(config: object, *names: str) -> None:
-    for name in names:
-        if not getattr(config, name) > 0:
-            raise InputError(f"{type(config).__name__}: {name} must be above 0, not {getattr(config, name)!r}.")

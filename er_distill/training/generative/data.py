@@ -18,7 +18,9 @@ NO_CANDIDATE = -1
 
 _BRACKETS = re.compile(r"\s?\[\s*(\d+(?:\s*,\s*\d+)*)\s*\]")
 # Numbers without brackets that count candidates: they cannot be told from others for sure, so such a text is not used.
-_BARE = re.compile(r"\b(?:candidates?|records?|options?|index)\s+(?:record\s+|number\s+|is\s+)?\(?\d{1,2}\b(?![.,]?\d)", re.I)
+_BARE = re.compile(
+    r"\b(?:candidates?|records?|options?|index)\s+(?:record\s+|number\s+|is\s+)?\(?\d{1,2}\b(?![.,]?\d)", re.I
+)
 _SENTENCE = re.compile(r"(?<=[.!?])\s+")
 
 
@@ -99,7 +101,9 @@ def choices_of(
     """
     pairs, name = candidates.pairs, candidates.name
     if len(pairs) != len(labels.target):
-        raise InputError(f"{name} has {len(pairs)} pairs and {len(labels.target)} labels. Give a label, or NaN, for each.")
+        raise InputError(
+            f"{name} has {len(pairs)} pairs and {len(labels.target)} labels. Give a label, or NaN, for each."
+        )
     rng = np.random.default_rng(seed)
     texts = candidates.left.texts, (candidates.left if candidates.right is None else candidates.right).texts
     known = np.flatnonzero(labels.known)
@@ -118,7 +122,9 @@ def choices_of(
             for part in np.array_split(np.array(shown, dtype=int), math.ceil(len(shown) / MAX_OPTIONS)):
                 found.append(_choice(query, part.tolist(), right, texts, explanation))
     if not found:
-        raise InputError(f"{name} has no labelled candidate list to train on. Join the labels to the candidate pairs first.")
+        raise InputError(
+            f"{name} has no labelled candidate list to train on. Join the labels to the candidate pairs first."
+        )
     return found
 
 
@@ -167,7 +173,9 @@ def check_choices(choices: Sequence[Choice]) -> None:
         raise InputError(f"None of the {len(choices):,} choices to train on has a right candidate: label more.")
     single = matches == len(choices) and all(len(choice.candidates) == 1 for choice in choices)
     if single:
-        raise InputError(f"All {len(choices):,} choices have one candidate, and it is right: there is nothing to tell apart.")
+        raise InputError(
+            f"All {len(choices):,} choices have one candidate, and it is right: there is nothing to tell apart."
+        )
 
 
 def _right_ones(votes: Mapping[int, float]) -> list[int]:
