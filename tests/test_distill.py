@@ -17,7 +17,7 @@ pytestmark = pytest.mark.train
 from er_distill import Student, artefact  # noqa: E402
 from er_distill.artefact import Line, Variant  # noqa: E402
 from er_distill.errors import ExportError, InputError, StudentError  # noqa: E402
-from er_distill.training import calibrate, export  # noqa: E402
+from er_distill.training import calibrate, export, stages  # noqa: E402
 from er_distill.training.calibrate import HeldOut  # noqa: E402
 from er_distill.training.encoder import EncoderConfig  # noqa: E402
 from er_distill.training.folds import cut  # noqa: E402
@@ -53,9 +53,15 @@ def config(base: Path, output: Path, **changes: object) -> DistillConfig:
 
 
 @pytest.fixture(scope="module")
-def made(base: Path, tasks: list[Task], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("run")
+
+
+@pytest.fixture(scope="module")
+def made(base: Path, tasks: list[Task], run_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     output = tmp_path_factory.mktemp("made") / "student"
-    return fit_student([c for c, _ in tasks], [known for _, known in tasks], config(base, output))
+    with Run(run_folder) as run:
+        return fit_student([c for c, _ in tasks], [known for _, known in tasks], config(base, output), run=run)
 
 
 def test_the_folder_is_a_student_that_matches(made: Path, tasks: list[Task]) -> None:
@@ -114,6 +120,22 @@ def test_the_same_seed_gives_the_same_student(base: Path, tasks: list[Task], mad
         for folder in (made, again)
     )
     np.testing.assert_allclose(first, second, atol=1e-5)
+
+
+def test_other_variants_and_names_train_nothing_anew(
+    base: Path, tasks: list[Task], made: Path, run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("fit_trees", "train_encoder"):
+        monkeypatch.setattr(stages, name, None)  # calling it would fail
+    other = config(base, tmp_path / "fp16", name="other", variants=("fp16",), default_variant="fp16", weights=False)
+    with Run(run_folder) as run:
+        fit_student([c for c, _ in tasks], [known for _, known in tasks], other, run=run)
+    first, second = artefact.read(made), artefact.read(tmp_path / "fp16")
+    assert (second.name, set(second.variants)) == ("other", {"fp16"})
+    assert second.variants["fp16"] == first.variants["fp16"]
+    with Run(run_folder) as run, pytest.raises(TypeError, match="NoneType"):
+        seeded = dataclasses.replace(other, output=tmp_path / "third", trees=TreesConfig(rounds=41, least_leaf=10))
+        fit_student([c for c, _ in tasks], [known for _, known in tasks], seeded, run=run)
 
 
 def test_what_a_stopped_run_left_is_no_obstacle(base: Path, tasks: list[Task], tmp_path: Path) -> None:
@@ -183,7 +205,8 @@ def test_wrong_input_is_refused_before_anything_is_trained(
     assert "Give a label, or NaN, for each" in refusal(candidates, dataclasses.replace(known, target=known.target[:-1]))
     nothing = np.full_like(known.target, np.nan)
     assert f"{candidates.name} has no label" in refusal(candidates, dataclasses.replace(known, target=nothing))
-    one_query = np.where(candidates.pairs.left == candidates.pairs.left[0], known.target, np.nan)
+    asked = candidates.pairs.left[known.target.argmax()]
+    one_query = np.where(candidates.pairs.left == asked, known.target, np.nan)
     assert "labels on 1 queries; 3 folds" in refusal(candidates, dataclasses.replace(known, target=one_query))
     assert "no share of votes" in refusal(candidates, dataclasses.replace(known, target=known.target * 2))
     one_class = np.zeros_like(known.target)
