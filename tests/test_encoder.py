@@ -169,6 +169,10 @@ def test_list_loss_is_the_cross_entropy_with_none_beside_the_candidates() -> Non
     heavier = one_list([0.6, 0.0, 0.1], weight=3.0)
     assert list_loss(logits, heavier, "listwise").item() == pytest.approx(3 * expected, rel=1e-5)
 
+    doubted = dataclasses.replace(soft, weight=torch.tensor([0.5, 2.0, 0.8]))
+    expected_of_doubted = -(np.array([0.3 * 1.1, 0.6 * 0.5, 0.0, 0.1 * 0.8]) * np.log(share)).sum()
+    assert list_loss(logits, doubted, "listwise").item() == pytest.approx(expected_of_doubted, rel=1e-5)
+
     chance = 1 / (1 + np.exp(-np.array([2.0, -1.0, 0.5])))
     wanted = np.array([1.0, 0.0, 1.0])
     by_pair = -(wanted * np.log(chance) + (1 - wanted) * np.log(1 - chance)).sum()

@@ -19,7 +19,7 @@ except ImportError as error:
 
 
 def list_loss(logits: torch.Tensor, candidates: CandidateList, objective: str) -> torch.Tensor:
-    """Return the loss of one list; its gradient by a logit is (probability - target) whatever the objective.
+    """Return the loss of one list; with weights of 1 its gradient by a logit is (probability - target).
 
     Parameters
     ----------
@@ -35,8 +35,11 @@ def list_loss(logits: torch.Tensor, candidates: CandidateList, objective: str) -
     loss = logits.new_zeros(())
     listwise = objective != "pairwise" and candidates.choose_one
     if listwise:
-        wanted = torch.cat([(1 - target.sum()).clamp(min=0)[None], target])
-        loss = loss + weight.mean() * F.cross_entropy(_with_none(logits), wanted)
+        # Each answer counts by its own weight: a match that is doubted takes its list's vote with it, and "none", which
+        # is said of all candidates, counts by their mean.
+        none = (1 - target.sum()).clamp(min=0) * weight.mean()
+        wanted = torch.cat([none[None], target * weight])
+        loss = loss - (wanted * F.log_softmax(_with_none(logits), 0)).sum()
     if objective == "both" or not listwise:
         loss = loss + F.binary_cross_entropy_with_logits(logits, target, weight, reduction="sum")
     return loss
