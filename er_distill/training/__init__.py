@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from er_distill.errors import MissingExtraError
 
 if TYPE_CHECKING:
+    from er_distill.training.distillation import distill
     from er_distill.training.encoder import EncoderConfig
     from er_distill.training.labels import Candidates, Labels, from_synthetic, from_table, read_task
     from er_distill.training.pipeline import fit_student
@@ -26,6 +27,7 @@ __all__ = [
     "Labels",
     "Run",
     "TreesConfig",
+    "distill",
     "fit_student",
     "from_synthetic",
     "from_table",
@@ -39,6 +41,7 @@ _HOME_OF = {
     "Labels": "labels",
     "Run": "runs",
     "TreesConfig": "trees",
+    "distill": "distillation",
     "fit_student": "pipeline",
     "from_synthetic": "labels",
     "from_table": "labels",

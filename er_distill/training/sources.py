@@ -205,8 +205,7 @@ def _with_folders(candidates: Candidates, folders: Sequence[Path]) -> tuple[Kept
         for name, said in kept.answers.items():
             answers.setdefault(name, {}).update(said)
         licences |= kept.licences
-        if paid:
-            costs.append(total_cost(paid))
+        costs.append(total_cost(paid))
     grown = _with_pairs(candidates, list(questions))
     return Kept(grown, tuple(questions), tuple(questions.values()), answers, licences), costs
 
