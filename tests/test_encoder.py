@@ -160,6 +160,26 @@ def test_direction_does_not_change_a_logit(bert: Path) -> None:
     )
 
 
+def test_training_reads_a_pair_the_same_in_either_direction(bert: Path) -> None:
+    task, loaded = task_of(), load_base(bert, 32)
+    pairs = task.pairs
+    turned = EncoderTask(
+        task.right_texts or [],
+        task.left_texts,
+        Pairs(pairs.right, pairs.left, pairs.n_right, pairs.n_left),
+        task.target,
+    )
+    read = [
+        sorted(
+            (tuple(ids), tuple(types), float(target))
+            for one in cut_into_lists([each], loaded, 16, np.random.default_rng(0))
+            for (ids, types), target in zip(one.inputs, one.target, strict=True)
+        )
+        for each in (task, turned)
+    ]
+    assert read[0] == read[1]
+
+
 def test_list_loss_is_the_cross_entropy_with_none_beside_the_candidates() -> None:
     logits = torch.tensor([2.0, -1.0, 0.5])
     share = np.exp([0, 2.0, -1.0, 0.5]) / np.exp([0, 2.0, -1.0, 0.5]).sum()
