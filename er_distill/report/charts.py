@@ -95,7 +95,7 @@ def lines(
 
 
 def calibration(title: str, description: str, points: Sequence[tuple[float, float, int]], *, label: str) -> str:
-    """Draw how often what was given a probability is so; on the diagonal, as often as was said.
+    """Draw how often what was given a probability is so; on the diagonal, as often as was said. Large dots are many.
 
     Parameters
     ----------
@@ -107,10 +107,10 @@ def calibration(title: str, description: str, points: Sequence[tuple[float, floa
     parts = [_horizontal(_TOP + _PLOT_HEIGHT * (1 - tick), f"{tick:.1f}") for tick in (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)]
     places = [(_LEFT + x * _PLOT_WIDTH, _TOP + _PLOT_HEIGHT * (1 - y)) for x, y, _ in points]
     parts.append(f'<polyline class="line ideal" points="{_LEFT},{_TOP + _PLOT_HEIGHT} {_LEFT + _PLOT_WIDTH},{_TOP}"/>')
-    parts.append('<polyline class="line match" points="' + " ".join(f"{x:.1f},{y:.1f}" for x, y in places) + '"/>')
+    most = max((count for *_, count in points), default=1)
     parts += [
-        f'<circle class="dot match" cx="{x:.1f}" cy="{y:.1f}" r="4"><title>{count:,} at {mean:.3f}: {share:.3f}'
-        "</title></circle>"
+        f'<circle class="dot match" cx="{x:.1f}" cy="{y:.1f}" r="{2 + 4 * np.sqrt(count / most):.1f}"><title>'
+        f"{count:,} at {mean:.3f}: {share:.3f}</title></circle>"
         for (x, y), (mean, share, count) in zip(places, points, strict=True)
     ]
     return _svg(title, description, parts, None, label, text_y=0)

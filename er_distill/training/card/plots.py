@@ -53,11 +53,14 @@ def _calibration(rows: list[list[float]]) -> Chart:
     points = [(mean, share, int(count)) for mean, share, count in rows]
     svg = charts.calibration(
         "Share of matches by probability",
-        f"{len(points)} bins of held-out pairs, as many in each",
+        f"{len(points)} bins of held-out pairs",
         points,
         label="mean probability of a bin",
     )
-    keys = '<span class="key match">share of matches</span><span class="key ideal">as probable as said</span>'
+    keys = (
+        '<span class="key dots">share of matches; larger: more pairs</span>'
+        '<span class="key ideal">as probable as said</span>'
+    )
     table = tuple((f"{mean:.3f}", f"{share:.3f}", f"{count:,}") for mean, share, count in points)
     header = ("mean probability", "share of matches", "pairs")
     return Chart("Calibration", svg, keys, Table(header, table), in_markdown=True)
