@@ -139,6 +139,17 @@ def test_variant_is_judged_by_its_decisions() -> None:
         parity.check_decisions(reference, off, 0.5, 0.5, labels, most_flipped=1.0)
 
 
+def test_one_decision_of_few_pairs_refuses_no_variant() -> None:
+    reference = np.array([0.9] * 5 + [0.1] * 15)
+    off, labels = reference.copy(), reference > 0.5
+    off[0] = 0.4
+    report = parity.check_decisions(reference, off, 0.5, 0.5, labels)
+    assert (report.flipped, report.f1_reference - report.f1) == (0.05, pytest.approx(1 / 9))
+    off[1] = 0.4
+    with pytest.raises(ExportError, match=r"10\.00% of its decisions"):
+        parity.check_decisions(reference, off, 0.5, 0.5, labels)
+
+
 def test_trees_score_as_scikit_learn_does(tmp_path: Path) -> None:
     trees, features = trees_and_features()
     tree_export.export_trees(trees, tmp_path / "trees.onnx", n_features=N_FEATURES)
