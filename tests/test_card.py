@@ -154,8 +154,12 @@ def test_what_the_manifest_does_not_tell_is_left_out() -> None:
 
 
 def test_a_generative_student_is_called_one() -> None:
-    for text in both(manifest(EVERYTHING, question=Question("", "", (1, 2), (3,)))):
-        assert "a language model reads the whole candidate list" in text
+    config = {"encoder": None, "generative": {"base": "tiny-llama", "method": {"Dpo": {"beta": 0.1}}}}
+    files = {"encoder.int8.onnx": FileEntry("", 1_000_000), "encoder.int8.onnx.data": FileEntry("", 800_000_000)}
+    made = manifest(EVERYTHING | {"config": config}, question=Question("", "", (1, 2), (3,)), files=files)
+    for text in both(made):
+        assert "a language model reads the whole candidate list (base: tiny-llama; trained with DPO)" in text
+        assert "801.0 MB" in text
         assert "is generated" in text
         assert "cross-encoder" not in text
 

@@ -96,6 +96,10 @@ def _decides(manifest: Manifest) -> tuple[Block, ...]:
     lists = manifest.reader == "lists"
     second = "a language model reads the whole candidate list" if lists else "a cross-encoder reads those pairs"
     base = _base(manifest)
+    method = next(iter((manifest.training.get("config", {}).get("generative") or {}).get("method", ())), "")
+    facts = "; ".join(
+        filter(None, (f"base: {base}" if base else "", f"trained with {method.upper()}" if method else ""))
+    )
     speed = manifest.training.get("speed", {})
     columns = ["variant", "match from", "second tier asked between", "weights and tokenizer"]
     columns += ["pairs a second", "served"] if speed else ["served"]
@@ -110,7 +114,7 @@ def _decides(manifest: Manifest) -> tuple[Block, ...]:
     return (
         Text(
             "Trees on text similarities and list context score every pair. Where they are uncertain, "
-            f"{second}{f' (base: {base})' if base else ''}. One calibrated probability comes out."
+            f"{second}{f' ({facts})' if facts else ''}. One calibrated probability comes out."
         ),
         Table(tuple(columns), tuple(rows)),
     )
@@ -223,13 +227,15 @@ def _calibration_error(check: Mapping[str, Any]) -> float | None:
 def _base(manifest: Manifest) -> str:
     config = manifest.training.get("config", {})
     part = config.get("encoder") or config.get("generative") or {}
-    return str(part.get("base") or config.get("base") or "")
+    return str(part.get("base", ""))
 
 
 def _bytes(manifest: Manifest, variant: str) -> int:
     """What serving a variant reads from disk; 0 where the files are not described yet."""
-    names = (manifest.trees, manifest.tokenizer, manifest.variants[variant].encoder)
-    return sum(manifest.files[name].bytes for name in names if name in manifest.files)
+    graph = manifest.variants[variant].encoder
+    shared = (manifest.trees, manifest.tokenizer)
+    # Weights of a large graph lie beside it, in a file that is named after it.
+    return sum(entry.bytes for name, entry in manifest.files.items() if name in shared or name.startswith(graph))
 
 
 def _megabytes(size: int) -> str:
