@@ -25,6 +25,7 @@ from er_distill.training.labels import Candidates
 from er_distill.training.pretrained import EncoderModel, choose_device, load_base, quiet_transformers
 from er_distill.training.recipe import DistillConfig
 from er_distill.training.runs import UNFINISHED, Result, Run
+from er_distill.training.speed import pairs_per_second
 from er_distill.training.tree_export import export_trees
 from er_distill.training.trees import fit_trees
 
@@ -208,6 +209,8 @@ class Stages:
                 files=assembly.describe(sources),  # the card states their sizes
                 weights=assembly.describe(weights),
             )
+            speed = pairs_per_second(manifest, sources, [task.candidates for task in tasks], self.run.folder)
+            manifest = dataclasses.replace(manifest, training={**manifest.training, "speed": speed})
             card.write(manifest, folder)
             listed = sources | {path.name: path for path in folder.iterdir()}
             artefact.write(dataclasses.replace(manifest, files=assembly.describe(listed)), folder)
