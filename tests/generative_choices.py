@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from tiny_causal_lm import save_qwen2
 
 from er_distill.selecting import select_prompt
 from er_distill.training.generative.data import Choice
-from tiny_causal_lm import save_qwen2
 
-WORDS = "sony canon nikon bosch philips lens drill kettle camera radio lamp phone watch piano guitar chair".split()
+_NOUNS = "sony canon nikon bosch philips lens drill kettle camera radio lamp phone watch piano guitar chair"
+WORDS = tuple(_NOUNS.split())
 
 
 def choices(n: int, *, seed: int = 0, candidates: int = 3, explained: bool = False) -> list[Choice]:
@@ -31,6 +32,7 @@ def save_base(folder: Path) -> Path:
     return save_qwen2(
         folder,
         width=64,
+        heads=4,
         spread=0.2,
         chat_template="{{ messages[0]['content'] }}\n{% if add_generation_prompt %}<|im_start|>{% endif %}",
         also_reads=[select_prompt(word, [word]) for word in WORDS],

@@ -25,6 +25,7 @@ def save_qwen2(
     n_positions: int = 4096,
     chat_template: str | None = CHAT_TEMPLATE,
     width: int = 32,
+    heads: int = 1,
     spread: float = 0.02,
     also_reads: Sequence[str] = (),
 ) -> Path:
@@ -42,8 +43,8 @@ def save_qwen2(
         vocab_size=pieces.get_vocab_size(),
         hidden_size=2 * pieces.get_vocab_size() if obliging else width,
         num_hidden_layers=1 if obliging else 2,
-        num_attention_heads=1 if obliging else width // 32,
-        num_key_value_heads=1,
+        num_attention_heads=heads,
+        num_key_value_heads=heads,
         intermediate_size=2 * width,
         max_position_embeddings=n_positions,
         eos_token_id=pieces.token_to_id("<|im_end|>"),

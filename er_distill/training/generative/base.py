@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tokenizers import Tokenizer, processors
+from tokenizers import processors
 
 from er_distill.errors import InputError, MissingExtraError
 from er_distill.selecting import option_ids
-from er_distill.training.causal import CausalModel, frame_of
+from er_distill.training.causal import CausalModel, frame_of, reader_of
 from er_distill.training.generative import missing_generative
 from er_distill.training.generative.config import GenerativeConfig
 from er_distill.training.generative.data import Choice
@@ -123,14 +123,6 @@ def load_learner(config: GenerativeConfig, start: Path | None = None) -> Learner
     reads = min(config.max_tokens, getattr(about, "max_position_embeddings", None) or config.max_tokens)
     frame = frame_of(tokenizer, reads - config.answer_room)
     return Learner(base, adapted, tokenizer, CausalModel(adapted.get_base_model(), reader, frame), half)
-
-
-def reader_of(tokenizer: Any) -> Tokenizer:
-    """Return the fast tokenizer inside one of transformers, as a copy with truncation and padding switched off."""
-    reader = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
-    reader.no_truncation()
-    reader.no_padding()
-    return reader
 
 
 @contextlib.contextmanager
