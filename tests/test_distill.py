@@ -90,6 +90,7 @@ def test_the_manifest_says_how_it_was_made(made: Path) -> None:
     assert manifest.tasks == tuple(sorted(manifest.tasks, key=manifest.tasks.index))
     assert manifest.teachers[0].name == "synthetic truth"
     assert set(manifest.variants) == {"fp32", "fp16", "int8"}
+    assert set(manifest.training["speed"]) == set(manifest.variants)
     checks = manifest.training["checks"]
     assert checks["fp32"]["parity"]["largest_difference"] <= export.LIMITS["fp32"]
     for part in ("encoder", "student"):
