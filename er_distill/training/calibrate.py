@@ -1,6 +1,8 @@
 """From logits to one probability: calibration, fusion, the uncertain band, the threshold.
 
-Everything here is fitted on labels of queries that the scored model has not seen.
+Everything here is fitted on labels of queries that the scored model has not seen. Probabilities are logistic functions
+of logits (Platt 1999). Isotonic steps were tried on teachers' labels of held-out queries: calibrated as well, with a
+worse log loss; they would say 0 and 1 of pairs that nobody can be so sure of.
 """
 
 from __future__ import annotations
