@@ -206,7 +206,7 @@ def test_quantised_graphs_are_near_and_read_each_list_as_if_alone(
     handlers, level = root.handlers[:], root.level
     left, right, pairs = products
     expected = model.predict(left.texts, right.texts, pairs)
-    files = export_causal.export_causal(model, tmp_path, variants=("int8", "int4"))
+    files = export_causal.export_causal(model, tmp_path, variants=("fp16", "int8", "int4"))
     assert (root.handlers, root.level) == (handlers, level)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(files.values())
     off = {}
@@ -215,7 +215,8 @@ def test_quantised_graphs_are_near_and_read_each_list_as_if_alone(
         off[name] = np.abs(logits - expected).mean()
         few = pairs.take(pairs.left == 5)
         alone = export_causal.list_logits(tmp_path / file, model, left.texts, right.texts, few)
-        np.testing.assert_allclose(alone, logits[pairs.left == 5], atol=1e-4)
+        np.testing.assert_allclose(alone, logits[pairs.left == 5], atol=1e-2 if name == "fp16" else 1e-4)
+    assert 0 < off["fp16"] < 0.02
     assert 0 < off["int8"] < 0.05 < off["int4"] < np.std(expected)
 
 

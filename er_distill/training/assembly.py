@@ -52,8 +52,10 @@ def provenance(
     settings = dataclasses.asdict(config)
     del settings["output"]  # where it was made says nothing of what was made
     before = student_before(config)
-    base = settings.pop("base_name") or (before.name if before else Path(str(config.encoder.base)).name)
-    settings["encoder"]["base"] = base
+    base = settings.pop("base_name") or (before.name if before else Path(str(config.reader.base)).name)
+    settings[config.kind]["base"] = base
+    if config.generative is not None:
+        settings["generative"]["method"] = config.generative.about()["method"]  # with its name
     seconds = {name: result.seconds for name, result in run.results.items()}
     return {
         "command": " ".join(["python", *sys.orig_argv[1:]]),
@@ -74,7 +76,7 @@ def provenance(
 
 def student_before(config: DistillConfig) -> artefact.Manifest | None:
     """Return the manifest of the student whose encoder is trained further, if the base is one."""
-    folder = Path(config.encoder.base)
+    folder = Path(config.reader.base)
     return artefact.read(folder) if (folder / artefact.MANIFEST).is_file() else None
 
 

@@ -131,15 +131,15 @@ def last_logits(model: Any, input_ids: torch.Tensor, attention_mask: torch.Tenso
     return logits[:, 0]
 
 
-def load_causal(path: str | Path, frame: Frame) -> CausalModel:
+def load_causal(path: str | Path, frame: Frame | None = None) -> CausalModel:
     """Load a model that is whole, as merging its adapters leaves it, in float32.
 
     Parameters
     ----------
     path : str or Path
         A transformers id, or a folder with config.json, weights and tokenizer.
-    frame : Frame
-        What stood around the questions in training; :func:`frame_of` the tokenizer for a model as it comes.
+    frame : Frame, optional
+        What stood around the questions in training; by default :func:`frame_of` the tokenizer.
 
     Raises
     ------
@@ -151,7 +151,7 @@ def load_causal(path: str | Path, frame: Frame) -> CausalModel:
         model = load(transformers.AutoModelForCausalLM, str(path), dtype=torch.float32)
     reader = reader_of(tokenizer)
     option_ids(reader)
-    return CausalModel(model.eval(), reader, frame)
+    return CausalModel(model.eval(), reader, frame_of(tokenizer) if frame is None else frame)
 
 
 def reader_of(tokenizer: Any) -> Tokenizer:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 import logging
 import tempfile
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +28,8 @@ try:
 except ImportError as error:
     raise missing_extra(error) from error
 
-VARIANTS = ("fp32", "int8", "int4")
-"""Graphs that can be made: as trained; matrices in 8 or 4 bits, by blocks of weights.
+VARIANTS = ("fp32", "fp16", "int8", "int4")
+"""Graphs that can be made: as trained; in half precision, for GPUs; matrices in 8 or 4 bits, by blocks of weights.
 
 Activations stay floats, so that a list's scores do not depend on the lists beside it and any number run together.
 """
@@ -102,7 +103,7 @@ def export_causal(
             raise InputError(
                 f"There is no variant {variant!r} of a generative student. {did_you_mean(variant, VARIANTS)}"
             )
-    files = {variant: f"reader.{variant}.onnx" for variant in variants}
+    files = {variant: graph_name(variant) for variant in variants}
     # A folder of its own: of a big model torch writes each weight into a file beside the graph.
     with tempfile.TemporaryDirectory(prefix=".export-", dir=folder) as scratch:
         traced = Path(scratch) / "traced.onnx"
@@ -112,8 +113,17 @@ def export_causal(
             _trace(model, traced, explains, opset)
         for variant, file in files.items():
             proto = onnx.load(str(traced))
-            save_graph(_quantised(proto, _BITS[variant]) if variant in _BITS else proto, folder / file)
+            if variant == "fp16":
+                proto = _halved(proto)
+            elif variant in _BITS:
+                proto = _quantised(proto, _BITS[variant])
+            save_graph(proto, folder / file)
     return files
+
+
+def graph_name(variant: str) -> str:
+    """Return the name of a variant's graph."""
+    return f"reader.{variant}.onnx"
 
 
 def _trace(model: CausalModel, path: Path, explains: bool, opset: int) -> None:
@@ -135,6 +145,16 @@ def _trace(model: CausalModel, path: Path, explains: bool, opset: int) -> None:
             f"torch cannot export this {model.model.config.model_type} model ({str(error).splitlines()[0]}). "
             "Try another opset, a base of another architecture or, on transformers 4, exporter='optimum'."
         ) from error
+
+
+def _halved(proto: onnx.ModelProto) -> onnx.ModelProto:
+    try:
+        from onnxruntime.transformers.float16 import convert_float_to_float16
+    except ImportError as error:
+        raise missing_extra(error) from error
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*will be truncated")  # what masks a token stays far below all else
+        return convert_float_to_float16(proto, keep_io_types=True)
 
 
 def _quantised(proto: onnx.ModelProto, bits: int) -> onnx.ModelProto:
@@ -175,6 +195,8 @@ def list_logits(
     right_texts: list[str] | None,
     pairs: Pairs,
     rows: np.ndarray | None = None,
+    *,
+    progress: Callable[[int], object] = lambda _: None,
 ) -> np.ndarray:
     """Return an exported graph's logits of pairs, as a student computes them on the CPU.
 
@@ -186,6 +208,8 @@ def list_logits(
         The model it was exported from, for its tokenizer and frame.
     left_texts, right_texts, pairs, rows
         As :meth:`CausalModel.predict`.
+    progress : callable, optional
+        Called with the number of pairs done since the last call.
 
     Returns
     -------
@@ -193,4 +217,4 @@ def list_logits(
     """
     reader = ListReader(Session(path, device="cpu"), model.tokenizer, model.frame, model.stops, one_by_one=False)
     read = reader.over(left_texts, right_texts, pairs, context=True)
-    return read(np.arange(len(pairs)) if rows is None else rows, lambda _: None)
+    return read(np.arange(len(pairs)) if rows is None else rows, progress)

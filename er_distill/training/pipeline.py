@@ -17,10 +17,10 @@ from er_distill import artefact
 from er_distill.errors import InputError
 from er_distill.training import folds, precheck
 from er_distill.training.labels import Candidates, Labels
-from er_distill.training.pretrained import EncoderModel
 from er_distill.training.recipe import DistillConfig
 from er_distill.training.runs import Run, fingerprint
 from er_distill.training.stages import STAGES, VERSIONS, Stages, content_of
+from er_distill.training.tiers import tier_of
 
 __all__ = ["STAGES", "DistillConfig", "fit_student"]
 
@@ -73,10 +73,11 @@ def fit_student(
     tasks = [pairs] if isinstance(pairs, Candidates) else list(pairs)
     labelled = [labels] if isinstance(labels, Labels) else list(labels)
     precheck.check_labels(tasks, labelled, config.folds)
-    precheck.check_variants(config.variants, config.default_variant)
-    if config.encoder.patience and config.folds < 3:
+    tier = tier_of(config)
+    precheck.check_variants(config.variants, config.default_variant, tier.variants)
+    if tier.stops_early and config.folds < 3:
         raise InputError(f"patience needs a fold of its own: folds={config.folds} must be 3 or more.")
-    base = precheck.open_base(config.encoder.base, config.encoder.max_length)
+    base = tier.open_base()
     inputs = _fingerprint_of_inputs(tasks, labelled, config, base)
     if _made_by(config.output) == inputs:
         log.info("%s is there already, made by the same call", config.output)
@@ -84,9 +85,13 @@ def fit_student(
     precheck.check_output(config.output)
     cut = [folds.cut(task, label, config.folds, config.seed) for task, label in zip(tasks, labelled, strict=True)]
     with contextlib.nullcontext(run) if run is not None else _run_of_its_own(config.output, progress) as held:
-        stages = Stages(cut, config, _identity(config.encoder.base, base), held, about or {})
+        stages = Stages(cut, config, _identity(config.reader.base, base), held, about or {})
         n_labelled = sum(len(task.known) for task in cut)
-        precheck.check_space(held.folder, config.output, base, config.variants, config.weights, n_labelled)
+        size = sum(parameter.numel() * 4 for parameter in base.parameters())
+        graphs = sum(tier.shares[variant] for variant in config.variants)
+        # The trained weights, what training leaves beside them, the fp32 graph and those that are made from it.
+        in_run = size * (1 + tier.in_training + 1 + graphs)
+        precheck.check_space(held.folder, in_run, config.output, size * (config.weights + graphs), n_labelled)
         del base  # its memory; training loads its own
         stages.make(inputs)
     return config.output
@@ -101,19 +106,19 @@ def _run_of_its_own(output: Path, progress: bool) -> Iterator[Run]:
         yield run
 
 
-def _identity(base: str | Path, model: EncoderModel) -> Any:
+def _identity(base: str | Path, model: Any) -> Any:
     """What a base is known by: the content of its files, or the hub's name and revision."""
     place = Path(precheck.weights_of(base))
-    return place if place.is_dir() else [str(base), getattr(model.model.config, "_commit_hash", None)]
+    return place if place.is_dir() else [str(base), getattr(model.config, "_commit_hash", None)]
 
 
 def _fingerprint_of_inputs(
-    tasks: Sequence[Candidates], labels: Sequence[Labels], config: DistillConfig, base: EncoderModel
+    tasks: Sequence[Candidates], labels: Sequence[Labels], config: DistillConfig, base: Any
 ) -> str:
     settings = {name: getattr(config, name) for name in (f.name for f in dataclasses.fields(config))}
-    settings |= {"output": None, "encoder": dataclasses.replace(config.encoder, base="")}
+    settings |= {"output": None, config.kind: dataclasses.replace(config.reader, base="")}
     parts = [(content_of(task), label) for task, label in zip(tasks, labels, strict=True)]
-    return fingerprint([VERSIONS, parts, settings, _identity(config.encoder.base, base)])
+    return fingerprint([VERSIONS, parts, settings, _identity(config.reader.base, base)])
 
 
 def _made_by(output: Path) -> str | None:

@@ -16,8 +16,6 @@ from er_distill.training import export
 from er_distill.training.labels import Candidates, Labels
 from er_distill.training.pretrained import EncoderModel, load_base
 
-_SHARE_OF_WEIGHTS = {"fp32": 1.0, "fp16": 0.5, "int8": 0.3}  # of a graph's size
-_CHECKPOINTS = 8.0  # two at a time, each of the weights, the best weights so far and two moments
 _FEATURE_BYTES = 4 * 128  # of a labelled pair, generously
 
 
@@ -54,11 +52,11 @@ def check_labels(tasks: Sequence[Candidates], labels: Sequence[Labels], folds: i
             raise InputError(f"{task.name} has labels on {queries} queries; {folds} folds need as many. Label more.")
 
 
-def check_variants(variants: Sequence[str], default: str) -> None:
-    """Raise InputError unless the variants can be made, and the default is one of them."""
+def check_variants(variants: Sequence[str], default: str, known: Sequence[str] = export.VARIANTS) -> None:
+    """Raise InputError unless the variants are among those `known` to be made, and the default is one of them."""
     for variant in variants:
-        if variant not in export.VARIANTS:
-            raise InputError(f"there is no variant {variant!r}. {did_you_mean(variant, export.VARIANTS)}")
+        if variant not in known:
+            raise InputError(f"there is no variant {variant!r}. {did_you_mean(variant, known)}")
     if default not in variants:
         raise InputError(f"default_variant {default!r} is not among the variants {tuple(variants)}.")
 
@@ -92,29 +90,20 @@ def weights_of(base: str | Path) -> str | Path:
     return artefact.weights(Path(base)) if (Path(base) / artefact.MANIFEST).is_file() else base
 
 
-def check_space(
-    run: Path, output: Path, encoder: EncoderModel, variants: Sequence[str], weights: bool, n_labelled: int
-) -> None:
+def check_space(run: Path, in_run: float, output: Path, in_output: float, n_labelled: int) -> None:
     """Raise InputError when the disks have no room for what the run and the student will hold.
 
     Parameters
     ----------
     run, output : Path
         The run folder, and the student folder, which need not be there yet.
-    encoder : EncoderModel
-        The base.
-    variants : sequence of str
-        Graphs to make.
-    weights : bool
-        Whether the student holds its weights.
+    in_run, in_output : float
+        Bytes of weights and graphs in either.
     n_labelled : int
         Labelled pairs.
     """
-    size = sum(parameter.numel() * 4 for parameter in encoder.model.parameters())
-    graphs = sum(_SHARE_OF_WEIGHTS[variant] for variant in variants)
-    in_run = size * (1 + _CHECKPOINTS + 1 + graphs) + n_labelled * _FEATURE_BYTES
+    in_run += n_labelled * _FEATURE_BYTES
     in_run -= sum(path.stat().st_size for path in run.rglob("*") if path.is_file())  # of stages that are done
-    in_output = size * (weights + graphs)
     needed: dict[int, float] = {}
     for folder, amount in ((run, max(in_run, 0.0)), (output.parent, in_output)):
         disk = os.stat(folder).st_dev

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,16 +17,16 @@ import numpy as np
 
 import er_distill
 from er_distill import artefact, lexical
-from er_distill.artefact import Manifest, Variant
-from er_distill.training import assembly, calibrate, card, checks, export, folds, precheck
+from er_distill.artefact import Manifest, Question, Variant
+from er_distill.training import assembly, calibrate, card, checks, folds
 from er_distill.training.calibrate import HeldOut
-from er_distill.training.encoder import train_encoder
+from er_distill.training.exporter import DATA_SUFFIX
 from er_distill.training.folds import LabelledTask
 from er_distill.training.labels import Candidates
-from er_distill.training.pretrained import EncoderModel, choose_device, load_base, quiet_transformers
 from er_distill.training.recipe import DistillConfig
-from er_distill.training.runs import UNFINISHED, Result, Run
+from er_distill.training.runs import Result, Run
 from er_distill.training.speed import pairs_per_second
+from er_distill.training.tiers import tier_of
 from er_distill.training.tree_export import export_trees
 from er_distill.training.trees import fit_trees
 
@@ -35,9 +36,8 @@ STAGES = ("features", "trees", "encoder", "graphs", "scores", "student")
 VERSIONS = {"er_distill": er_distill.__version__, "lexical": lexical.VERSION, "texts": artefact.SERIALISATION}
 """Of what the features and the texts are made by."""
 
-# By the model's type alone transformers would make the tokenizer anew from its words, and lose what else it does.
-_TOKENIZER_AS_IT_IS = '{"tokenizer_class": "PreTrainedTokenizerFast"}\n'
 _MODEL = "model"  # beside the variants' names: the trained model's own scores
+_READING = "reading.json"  # how the graphs are to be asked
 
 
 def content_of(task: Candidates) -> dict[str, Any]:
@@ -53,6 +53,7 @@ class Stages:
         self, tasks: Sequence[LabelledTask], config: DistillConfig, base: Any, run: Run, about: Mapping[str, Any]
     ) -> None:
         self.tasks, self.config, self.base, self.run, self.about = tasks, config, base, run, about
+        self.tier = tier_of(config)
         self.held_out = [folds.rows_to_hold_out(task, self._budget(task), config.seed) for task in tasks]
         folds.check_held_out(tasks, self.held_out)
         run.plan(*STAGES)
@@ -69,9 +70,11 @@ class Stages:
         graphs = self._graphs(encoder)
         scores = self._scores(features, encoder, graphs)
         sources = {"trees.onnx": trees.folder / "trees.onnx", "tokenizer.json": encoder.folder / "tokenizer.json"}
-        sources |= {_graph(name): graphs.folder / _graph(name) for name in self.config.variants}
+        wanted = {self.tier.graph(name) for name in self.config.variants}
+        sources |= {path.name: path for path in _files(graphs) if path.name.removesuffix(DATA_SUFFIX) in wanted}
         weights = {path.name: path for path in _files(encoder)} if self.config.weights else {}
-        student = self._student(trees, logits, scores, sources, weights, inputs)
+        reading = json.loads((graphs.folder / _READING).read_text(encoding="utf-8"))
+        student = self._student(trees, logits, scores, sources, weights, reading, inputs)
         with self.run.guarded():
             assembly.deliver(sources | {path.name: path for path in _files(student)}, weights, self.config.output)
 
@@ -112,8 +115,7 @@ class Stages:
         )
 
     def _encoder(self, features: Result, logits: Sequence[np.ndarray]) -> Result:
-        config = self.config.encoder
-        stopping = folds.STOPPING_FOLD if config.patience else None
+        stopping = folds.STOPPING_FOLD if self.tier.stops_early else None
         learned, stop_on = [], []
         for task, own in zip(self.tasks, logits, strict=True):
             rows = folds.rows_to_learn(task, own, self._budget(task), self.config.seed)
@@ -121,56 +123,44 @@ class Stages:
             stop_on.append(rows[task.fold[rows] == stopping])
 
         def make(folder: Path) -> None:
-            to_learn, to_stop = (
-                [task.encoder_task(rows) for task, rows in zip(self.tasks, chosen, strict=True) if len(rows)]
-                for chosen in (learned, stop_on)
-            )
-            source = dataclasses.replace(config, base=precheck.weights_of(config.base))
-            trained = train_encoder(
-                to_learn, source, held_out=to_stop, checkpoints=folder / UNFINISHED, progress=self.run.progress
-            )
-            with quiet_transformers():
-                trained.model.save_pretrained(folder)
-            trained.tokenizer.save(str(folder / "tokenizer.json"))
-            (folder / "tokenizer_config.json").write_text(_TOKENIZER_AS_IT_IS, encoding="utf-8")
+            to_learn, to_stop = (list(zip(self.tasks, chosen, strict=True)) for chosen in (learned, stop_on))
+            self.tier.train(to_learn, to_stop, folder, progress=self.run.progress)
 
         inputs = {
             "features": features.fingerprint,  # stands for the texts
             "learned": [(rows, task.target[rows]) for task, rows in zip(self.tasks, learned, strict=True)],
             "stopping": [(rows, task.target[rows]) for task, rows in zip(self.tasks, stop_on, strict=True)],
-            "config": dataclasses.replace(config, base=""),
+            "config": dataclasses.replace(self.config.reader, base=""),
             "base": self.base,
         }
         return self.run.stage("encoder", inputs, make)
 
     def _graphs(self, encoder: Result) -> Result:
         variants = _with_fp32(self.config.variants)
-        return self.run.stage(
-            "graphs",
-            {"encoder": encoder.fingerprint, "variants": variants},
-            lambda folder: export.export_encoder(self._load(encoder), folder, variants=variants),
-        )
+
+        def make(folder: Path) -> None:
+            trained = self.tier.load(encoder.folder)
+            trained.export(folder, variants)
+            question = None if trained.question is None else dataclasses.asdict(trained.question)
+            reading = {"max_length": trained.max_length, "question": question}
+            (folder / _READING).write_text(json.dumps(reading, indent=2) + "\n", encoding="utf-8")
+
+        return self.run.stage("graphs", {"encoder": encoder.fingerprint, "variants": variants}, make)
 
     def _scores(self, features: Result, encoder: Result, graphs: Result) -> Result:
         """Logits of the held-out pairs: the trained model's, and each graph's as a student computes them."""
         names = _with_fp32(self.config.variants)
 
         def make(folder: Path) -> None:
-            model = self._load(encoder)
-            held_out = [(task, task.pairs(rows)) for task, rows in zip(self.tasks, self.held_out, strict=True)]
-            with self.run.bar((1 + len(names)) * sum(len(own) for _, own in held_out), "pair") as bar:
-                for k, (task, own) in enumerate(held_out):
-                    np.save(folder / f"{_MODEL}-{k:03}.npy", model.predict(*task.texts, own))
-                    bar.update(len(own))
+            trained = self.tier.load(encoder.folder)
+            held_out = list(zip(self.tasks, self.held_out, strict=True))
+            with self.run.bar((1 + len(names)) * sum(len(rows) for _, rows in held_out), "pair") as bar:
+                for k, (task, rows) in enumerate(held_out):
+                    np.save(folder / f"{_MODEL}-{k:03}.npy", trained.predict(task, rows))
+                    bar.update(len(rows))
                     for name in names:
-                        logits = export.graph_logits(
-                            graphs.folder / _graph(name),
-                            model,
-                            *task.texts,
-                            own,
-                            one_by_one=name in export.ONE_BY_ONE,
-                            progress=bar.update,
-                        )
+                        graph = graphs.folder / self.tier.graph(name)
+                        logits = trained.graph_logits(graph, name, task, rows, bar.update)
                         np.save(folder / f"{name}-{k:03}.npy", logits)
 
         inputs = {"features": features.fingerprint, "graphs": graphs.fingerprint, "rows": self.held_out}
@@ -183,6 +173,7 @@ class Stages:
         scores: Result,
         sources: dict[str, Path],
         weights: dict[str, Path],
+        reading: dict[str, Any],
         inputs: str,
     ) -> Result:
         """The manifest and the card."""
@@ -199,7 +190,7 @@ class Stages:
                 licence=config.licence,
                 features=lexical.FEATURES,
                 lexical=lexical.VERSION,
-                max_length=config.encoder.max_length,
+                max_length=reading["max_length"],
                 variants=variants,
                 default_variant=config.default_variant,
                 # A student that goes on from another one has learned from the teachers of both.
@@ -208,6 +199,7 @@ class Stages:
                 training={**self.about, **assembly.provenance(config, tasks, self.run, checked, inputs)},
                 files=assembly.describe(sources),  # the card states their sizes
                 weights=assembly.describe(weights),
+                question=None if reading["question"] is None else Question(**reading["question"]),
             )
             speed = pairs_per_second(manifest, sources, [task.candidates for task in tasks], self.run.folder)
             manifest = dataclasses.replace(manifest, training={**manifest.training, "speed": speed})
@@ -228,8 +220,8 @@ class Stages:
         reference = calibrate.fit_variant("torch", False, settled, held_out[_MODEL])
         variants, checked = {}, {}
         for name in _with_fp32(self.config.variants):
-            one_by_one = name in export.ONE_BY_ONE
-            variants[name] = calibrate.fit_variant(_graph(name), one_by_one, settled, held_out[name])
+            one_by_one = name in self.tier.one_by_one
+            variants[name] = calibrate.fit_variant(self.tier.graph(name), one_by_one, settled, held_out[name])
             checked[name] = checks.check(name, variants[name], held_out[name], reference, held_out[_MODEL])
         return {name: variants[name] for name in self.config.variants}, checked
 
@@ -246,15 +238,6 @@ class Stages:
             for k, (task, own, rows) in enumerate(zip(self.tasks, logits, self.held_out, strict=True))
             if len(rows)  # a task whose shortest held-out list is over its budget has none
         ]
-
-    def _load(self, encoder: Result) -> EncoderModel:
-        model = load_base(encoder.folder, self.config.encoder.max_length)
-        model.model.to(choose_device(self.config.encoder.device))
-        return model
-
-
-def _graph(variant: str) -> str:
-    return f"encoder.{variant}.onnx"
 
 
 def _with_fp32(variants: Sequence[str]) -> tuple[str, ...]:

@@ -78,5 +78,8 @@ def fit_trees(tasks: Sequence[TreeTask], config: TreesConfig) -> HistGradientBoo
         early_stopping=False,
         random_state=config.seed,
     )
+    stacked = np.vstack(features)
+    # scikit-learn 1.9 cannot cut a feature into bins that no pair has; without a value in it there is no split on it.
+    stacked[:, np.isnan(stacked).all(axis=0)] = 0
     # Weights of mean 1, so that the penalty means the same whatever the number of pairs.
-    return model.fit(np.vstack(features), np.concatenate(label), sample_weight=weights * (len(weights) / weights.sum()))
+    return model.fit(stacked, np.concatenate(label), sample_weight=weights * (len(weights) / weights.sum()))
