@@ -21,6 +21,7 @@ from er_distill.errors import InputError
 
 torch = pytest.importorskip("torch", reason="torch not installed: pip install 'er-distill[train]'")
 pytest.importorskip("transformers", reason="transformers not installed: pip install 'er-distill[train]'")
+from er_distill.training import checkpoints  # noqa: E402
 from er_distill.training.checkpoints import FILE  # noqa: E402
 from er_distill.training.encoder import EncoderConfig, EncoderTask, train_encoder  # noqa: E402
 
@@ -144,6 +145,31 @@ def test_disk_without_room_is_seen_before_training(bert: Path, tmp_path: Path, m
     with pytest.raises(InputError, match=r"cannot take checkpoints: they need .* GB left. Free some space"):
         training(bert, tmp_path, log=lambda step, n_steps, loss: steps.append(step))
     assert not steps
+
+
+def test_disk_that_fills_up_costs_no_more_than_the_last_minute(
+    bert: Path, undisturbed: tuple[Model, list[float]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from safetensors import SafetensorError
+
+    write, written = checkpoints.save_file, []
+
+    def fills_up(*arguments: Any) -> None:
+        if len(written) == KILLED_AFTER:
+            Path(arguments[1]).write_bytes(b"what there was room for")
+            raise SafetensorError("I/O error: No space left on device")
+        written.append(write(*arguments))
+
+    monkeypatch.setattr(checkpoints, "save_file", fills_up)
+    with pytest.raises(InputError, match=r"cannot be written.*No space left.*Free some space"):
+        training(bert, tmp_path)
+    monkeypatch.undo()
+    assert [path.name for path in tmp_path.iterdir()] == [FILE]
+    steps: list[int] = []
+    resumed = training(bert, tmp_path, log=lambda step, n_steps, loss: steps.append(step))
+    assert steps[0] == KILLED_AFTER + 1
+    for name, values in undisturbed[0].items():
+        torch.testing.assert_close(resumed[name], values, rtol=0, atol=0)
 
 
 def test_folder_that_cannot_be_made(bert: Path, tmp_path: Path) -> None:
