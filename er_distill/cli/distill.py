@@ -12,7 +12,7 @@ from er_distill import artefact
 from er_distill.cli import label_options as asked
 from er_distill.cli import options
 from er_distill.cli.console import Console, reported
-from er_distill.cli.distilling import facts_of, members_of, next_command, settings_of
+from er_distill.cli.distilling import facts_of, kind_of, members_of, next_command, settings_of
 from er_distill.cli.tables import file_pairs, open_tables
 from er_distill.files import read_pairs
 from er_distill.training.material import Material
@@ -159,7 +159,8 @@ def distill(
     from er_distill.training.configuration import with_base  # brings torch, which is slow to come
     from er_distill.training.distillation import beside, distill_material
 
-    settings, members = settings_of(config, changes, epochs), members_of(sweep, seeds)
+    settings = settings_of(config, changes, epochs)
+    members = members_of(sweep, seeds, kind_of(settings))
     start: str | Path | None = base
     if from_student is not None:
         start = artefact.weights(artefact.locate(from_student)).parent

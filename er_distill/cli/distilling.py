@@ -15,7 +15,7 @@ from er_distill import artefact
 if TYPE_CHECKING:  # they bring torch, which is slow to come: what is wrong with the options is told before
     from er_distill.training.distillation import Distilled
 
-_ONE_BY_ONE_DEFAULT = "int8"
+_BY_DEFAULT = "int8"
 
 
 def settings_of(config: Path | None, changes: Mapping[str, Any], epochs: int | None) -> dict[str, Any]:
@@ -24,18 +24,26 @@ def settings_of(config: Path | None, changes: Mapping[str, Any], epochs: int | N
 
     settings = {} if config is None else read_settings(config)
     settings |= {name: value for name, value in changes.items() if value is not None}
-    encoder, trees = dict(settings.get("encoder", {})), dict(settings.get("trees", {}))
-    if epochs is not None:
-        encoder["epochs"] = epochs
+    kind = kind_of(settings)
+    tier, trees = dict(settings.get(kind, {})), dict(settings.get("trees", {}))
+    if epochs is not None and kind == "generative":
+        tier["method"] = {**tier.get("method", {}), "epochs": epochs}
+    elif epochs is not None:
+        tier["epochs"] = epochs
     if changes.get("seed") is not None:
-        encoder["seed"] = trees["seed"] = changes["seed"]
+        tier["seed"] = trees["seed"] = changes["seed"]
     variants = settings.get("variants")
-    if variants and "default_variant" not in settings and _ONE_BY_ONE_DEFAULT not in variants:
+    if variants and "default_variant" not in settings and _BY_DEFAULT not in variants:
         settings["default_variant"] = variants[0]
-    return settings | {name: part for name, part in (("encoder", encoder), ("trees", trees)) if part}
+    return settings | {name: part for name, part in ((kind, tier), ("trees", trees)) if part}
 
 
-def members_of(sweep: Path | None, seeds: str | None) -> dict[str, dict[str, Any]] | None:
+def kind_of(settings: Mapping[str, Any]) -> str:
+    """Return which second tier the settings are of: ``"encoder"`` or ``"generative"``."""
+    return "generative" if "generative" in settings else "encoder"
+
+
+def members_of(sweep: Path | None, seeds: str | None, kind: str) -> dict[str, dict[str, Any]] | None:
     """Read the members of a sweep; None where none is asked for."""
     from er_distill.training.configuration import read_settings
     from er_distill.training.sweep import of_seeds
@@ -47,7 +55,7 @@ def members_of(sweep: Path | None, seeds: str | None) -> dict[str, dict[str, Any
         numbers = [int(text) for text in seeds.split(",")]
     except ValueError:
         raise typer.BadParameter(f"{seeds!r} are no seeds: write whole numbers, such as 0,1,2.") from None
-    return of_seeds(numbers, members)
+    return of_seeds(numbers, members, kind=kind)
 
 
 def facts_of(made: Distilled, seconds: float) -> list[tuple[str, str]]:

@@ -12,6 +12,7 @@ from typing import Any
 
 from er_distill.errors import InputError, did_you_mean
 from er_distill.training.encoder import EncoderConfig
+from er_distill.training.generative.config import GenerativeConfig
 from er_distill.training.recipe import DistillConfig
 
 BASE = "sentence-transformers/all-MiniLM-L6-v2"
@@ -35,12 +36,21 @@ def with_base(
 ) -> DistillConfig:
     """Return the configuration of a student with its output and its base, where one is named."""
     if isinstance(config, DistillConfig):
-        encoder = config.encoder if base is None else dataclasses.replace(config.encoder, base=base)
-        return dataclasses.replace(config, output=output, encoder=encoder)
-    encoder = EncoderConfig(default_base() if base is None else base)
-    base_name = BASE.rpartition("/")[2] if base is None else ""  # the folder of a package says nothing
-    start = DistillConfig(output, encoder, name=output.name, base_name=base_name)
-    return configured(start, config or {}, source)
+        encoder, generative = config.encoder, config.generative
+        if base is not None:
+            encoder = None if encoder is None else dataclasses.replace(encoder, base=base)
+            generative = None if generative is None else dataclasses.replace(generative, base=base)
+        return dataclasses.replace(config, output=output, encoder=encoder, generative=generative)
+    settings = config or {}
+    if "generative" in settings:
+        if base is None:
+            raise InputError(f"{source}: a generative student needs a base=. Name a causal language model.")
+        start = DistillConfig(output, generative=GenerativeConfig(base), name=output.name)
+    else:
+        encoder = EncoderConfig(default_base() if base is None else base)
+        base_name = BASE.rpartition("/")[2] if base is None else ""  # the folder of a package says nothing
+        start = DistillConfig(output, encoder, name=output.name, base_name=base_name)
+    return configured(start, settings, source)
 
 
 def read_settings(path: Path) -> dict[str, Any]:
@@ -73,7 +83,7 @@ def configured(config: DistillConfig, settings: Mapping[str, Any], source: str) 
     ----------
     config : DistillConfig
     settings : mapping
-        By name; those of a part (``encoder``, ``trees``) in a mapping of their own.
+        By name; those of a part (``encoder``, ``generative``, ``trees``) in a mapping of their own.
     source : str
         What messages call the settings.
 
@@ -93,6 +103,8 @@ def _changed(part: Any, settings: Mapping[str, Any], source: str) -> Any:
         if name not in known:
             raise InputError(f"{source}: there is no setting {name!r}. {did_you_mean(name, known)}")
         now = values[name]
+        if now is None and isinstance(value, Mapping):
+            raise InputError(f"{source}: {name} is of another kind of student than this one. Leave it out.")
         if dataclasses.is_dataclass(now):
             if not isinstance(value, Mapping):
                 raise InputError(f"{source}: {name} is {value!r}. Write its settings in a table of their own.")

@@ -26,7 +26,7 @@ from er_distill.training.labelling import LabelPlan
 from er_distill.training.limits import Limits
 from er_distill.training.material import Material, check_material
 from er_distill.training.pipeline import STAGES, fit_student
-from er_distill.training.precheck import check_output, check_variants, open_base
+from er_distill.training.precheck import check_output, check_variants
 from er_distill.training.recipe import DistillConfig
 from er_distill.training.runs import Run, publish
 from er_distill.training.sources import open_source
@@ -34,6 +34,7 @@ from er_distill.training.sweep import Criterion, Member, best_of, comparison, he
 from er_distill.training.teachers.base import Teacher
 from er_distill.training.teachers.ensemble import Rule
 from er_distill.training.teachers.grammar import TeacherName, read_names
+from er_distill.training.tiers import tier_of
 
 COMPARISON = "sweep.csv"
 """File in the run folder of a sweep: its members, compared."""
@@ -262,11 +263,14 @@ def _check(
     if folder.resolve() == config.output.resolve() or config.output.resolve() in folder.resolve().parents:
         raise InputError(f"the run folder {folder} lies in the student folder {config.output}. Name another with run=.")
     check_material(material)
+    opened = set()
     for one in [config] if members is None else members.values():
-        check_variants(one.variants, one.default_variant)
-    bases = {(one.encoder.base, one.encoder.max_length) for one in (members or {"": config}).values()}
-    for base, length in bases:
-        open_base(base, length)
+        tier = tier_of(one)
+        check_variants(one.variants, one.default_variant, tier.variants)
+        start = (str(one.reader.base), one.encoder.max_length if one.encoder else None)
+        if start not in opened:
+            tier.open_base()
+            opened.add(start)
 
 
 def _copy(best: Member, output: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+import er_distill
 from er_distill import blocking
 from er_distill.blocking import Rule as BlockingRule
 from er_distill.errors import InputError
@@ -79,6 +80,7 @@ def inputs_of_candidates(material: Material) -> dict[str, Any]:
     """Return what the candidates depend on; see `runs.fingerprint`."""
     given = material.pairs
     return {
+        "er_distill": er_distill.__version__,
         "tables": [
             {"ids": [str(one) for one in table.ids.tolist()], "fields": table.fields, "values": table.values}
             for table in (material.left, material.right)

@@ -114,16 +114,19 @@ def member_configs(
     return found
 
 
-def of_seeds(seeds: Sequence[int], members: Mapping[str, Mapping[str, Any]] | None = None) -> dict[str, dict[str, Any]]:
+def of_seeds(
+    seeds: Sequence[int], members: Mapping[str, Mapping[str, Any]] | None = None, *, kind: str = "encoder"
+) -> dict[str, dict[str, Any]]:
     """Return members with each of the seeds, of each of the members given.
 
-    The seed is that of the encoder's training alone: all members hold the same queries out, and can be compared.
+    The seed is that of training the second tier alone, an ``encoder`` or ``generative`` by `kind`: all members hold the
+    same queries out, and can be compared.
     """
     found: dict[str, dict[str, Any]] = {}
     for name, settings in (members or {"": {}}).items():
         for seed in seeds:
-            encoder = {**settings.get("encoder", {}), "seed": seed}
-            found[f"{name}-seed-{seed}".removeprefix("-")] = {**settings, "encoder": encoder}
+            tier = {**settings.get(kind, {}), "seed": seed}
+            found[f"{name}-seed-{seed}".removeprefix("-")] = {**settings, kind: tier}
     return found
 
 
