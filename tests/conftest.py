@@ -19,7 +19,9 @@ from hypothesis import settings
 
 DATA_VARIABLE = "ER_DISTILL_DATA"
 EXTRA_OF_PACKAGE = {
+    "accelerate": "generative",
     "cleanlab": "train",
+    "datasets": "generative",
     "onnx": "train",
     "openai": "teachers",
     "onnxruntime": "cpu",
@@ -32,6 +34,7 @@ EXTRA_OF_PACKAGE = {
     "sklearn": "train",
     "torch": "train",
     "transformers": "train",
+    "trl": "generative",
 }
 # Machines that run the tests are shared and noisy: a time limit for an example would fail at random.
 settings.register_profile("er_distill", deadline=None, max_examples=50)

@@ -8,6 +8,8 @@ from typing import Any, Literal, get_args
 
 from er_distill.errors import InputError, did_you_mean
 
+_ANSWER_ROOM = 16  # tokens of an answer and of what opens it
+
 Explanations = Literal["none", "after", "before"]
 """Whether the model learns to say why, and if so after the answer or before it."""
 
@@ -133,8 +135,9 @@ class GenerativeConfig:
         """Tokens that are kept free for the answer."""
         if isinstance(self.method, Grpo):
             return self.method.answer_tokens
-        explained = isinstance(self.method, Sft) and self.method.explanations != "none"
-        return 16 + (self.method.explanation_tokens if explained else 0)
+        if isinstance(self.method, Sft) and self.method.explanations != "none":
+            return _ANSWER_ROOM + self.method.explanation_tokens
+        return _ANSWER_ROOM
 
     def about(self) -> dict[str, Any]:
         """Return the settings as JSON values."""
