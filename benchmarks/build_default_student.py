@@ -4,7 +4,7 @@
 
 It learns from the labels of the two Qwen teachers alone (Apache-2.0, so that the student can be given away freely) on
 the eight tasks of the DistillER benchmark, and from generated tables of people, companies and addresses. No gold is
-read. Two CPU cores take about an hour; a run that was stopped goes on from the trained encoder in ``--work``.
+read. Two CPU cores take about an hour; a run that was stopped goes on where it was, from what is in ``--run``.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import logging
 import os
 from pathlib import Path
 
-from er_distill.training import DistillConfig, EncoderConfig, distill, from_synthetic, read_task
+from er_distill.training import DistillConfig, EncoderConfig, Run, fit_student, from_synthetic, read_task
 from er_distill.training.synthetic import tasks as synthetic_tasks
 
 TEACHERS = {"qwen2.5-14b": "Apache-2.0", "qwen2.5-32b": "Apache-2.0"}
@@ -38,11 +38,10 @@ def offline_base() -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, required=True, help="the student folder; must not be there yet")
-    parser.add_argument("--work", type=Path, default=Path("runs/default-student"), help="keeps the trained encoder")
+    parser.add_argument("--run", type=Path, default=Path("runs/default-student"), help="keeps what each stage made")
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     logging.captureWarnings(True)
-    args.work.mkdir(parents=True, exist_ok=True)
 
     data = Path(os.environ["ER_DISTILL_DATA"]) / "distiller"
     labelled = [read_task(folder, TEACHERS) for folder in sorted(data.iterdir())]
@@ -57,10 +56,11 @@ def main() -> None:
         base_name="all-MiniLM-L6-v2 (Apache-2.0)",
         licence="Apache-2.0",
         variants=("int8",),
+        weights=False,
         seed=SEED,
-        work=args.work,
     )
-    distill([candidates for candidates, _ in labelled], [labels for _, labels in labelled], config, progress=True)
+    with Run(args.run, progress=True) as run:
+        fit_student([candidates for candidates, _ in labelled], [labels for _, labels in labelled], config, run=run)
 
 
 if __name__ == "__main__":

@@ -1,27 +1,37 @@
-"""Put the figures of ``benchmarks/results`` into the README, between its two ``figures`` comments.
+"""Put the figures of ``benchmarks/results`` into the README and docs/, between two ``figures`` comments.
 
     python -m benchmarks.readme_figures
 
-Run it after the benchmarks; ``tests/test_readme.py`` fails where the README says anything else than the results.
+Run it after the benchmarks; ``tests/test_readme.py`` fails where a page says anything else than the results.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from benchmarks.provenance import RESULTS, ROOT
 
-README = ROOT / "README.md"
 START, END = "<!-- figures:start -->", "<!-- figures:end -->"
 ORDER = ("febrl", "open_tasks", "speed", "memory", "import_time")
 
 
 def main() -> None:
-    README.write_text(with_figures(README.read_text(encoding="utf-8"), read_results()), encoding="utf-8")
-    print(f"written to {README}")
+    for page, block in pages().items():
+        page.write_text(with_figures(page.read_text(encoding="utf-8"), block), encoding="utf-8")
+        print(f"written to {page}")
+
+
+def pages() -> dict[Path, str]:
+    """Return the block of figures that each page has."""
+    blocks = {ROOT / "README.md": render(read_results())}
+    for name, (page, rendered) in _PAGES.items():
+        path = RESULTS / f"{name}.json"
+        if path.is_file():
+            blocks[ROOT / "docs" / page] = rendered(json.loads(path.read_text(encoding="utf-8")))
+    return blocks
 
 
 def read_results(folder: Path = RESULTS) -> dict[str, Any]:
@@ -30,13 +40,13 @@ def read_results(folder: Path = RESULTS) -> dict[str, Any]:
     return {name: json.loads(path.read_text(encoding="utf-8")) for name, path in paths.items() if path.is_file()}
 
 
-def with_figures(readme: str, results: Mapping[str, Any]) -> str:
-    """Return the README with its figures replaced by those of `results`."""
-    before, _, rest = readme.partition(START)
+def with_figures(page: str, block: str) -> str:
+    """Return a page's text with its figures replaced by `block`."""
+    before, _, rest = page.partition(START)
     _, end, after = rest.partition(END)
     if not end:
-        raise SystemExit(f"README.md has no {START} ... {END}. Put both lines where the figures belong.")
-    return f"{before}{START}\n{render(results)}{END}{after}"
+        raise SystemExit(f"the page has no {START} ... {END}. Put both lines where the figures belong.")
+    return f"{before}{START}\n{block}{END}{after}"
 
 
 def render(results: Mapping[str, Any]) -> str:
@@ -91,6 +101,18 @@ def _speeds(figures: Mapping[str, Any]) -> str:
         for name, what in contenders.items()
     )
     return _table((f"{figures['task']}, {figures['pairs']:,} pairs", "pairs/s", "F1"), rows)
+
+
+def _merging(result: Mapping[str, Any]) -> str:
+    f1 = result["figures"]["f1"]
+    tasks = list(next(iter(f1.values())))
+    rows = [(name, *(f"{of_task[task]:.3f}" for task in tasks)) for name, of_task in f1.items()]
+    weights = ", ".join(f"{name} {weight:.2f}" for name, weight in result["figures"]["weights_by_fit"].items())
+    return f"{_table(('encoder', *tasks), rows)}\n\nWeights by fit: {weights}. Measured on {_machine(result)}.\n"
+
+
+_PAGES: Mapping[str, tuple[str, Callable[[Mapping[str, Any]], str]]] = {"merging": ("merging.md", _merging)}
+"""Results that have a page of their own in docs/."""
 
 
 def _machine(result: Mapping[str, Any]) -> str:

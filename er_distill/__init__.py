@@ -18,6 +18,8 @@ if TYPE_CHECKING:
         MissingExtraError,
         StudentError,
     )
+    from er_distill.explaining import explain
+    from er_distill.explanation import Explanation
     from er_distill.frames import dedupe, link, match_pairs, score_pairs
     from er_distill.recordlinkage import Compare, Matcher, StudentFeature
     from er_distill.student import Student
@@ -30,6 +32,7 @@ __all__ = [
     "ErDistillError",
     "ErDistillWarning",
     "Exact",
+    "Explanation",
     "InputError",
     "Matcher",
     "MissingExtraError",
@@ -39,6 +42,7 @@ __all__ = [
     "TopK",
     "__version__",
     "dedupe",
+    "explain",
     "link",
     "match_pairs",
     "score_pairs",
@@ -47,6 +51,8 @@ __all__ = [
 _HOMES = {
     "blocking": ("Exact", "TopK"),
     "errors": ("DeviceError", "ErDistillError", "ErDistillWarning", "InputError", "MissingExtraError", "StudentError"),
+    "explaining": ("explain",),
+    "explanation": ("Explanation",),
     "frames": ("dedupe", "link", "match_pairs", "score_pairs"),
     "recordlinkage": ("Compare", "Matcher", "StudentFeature"),
     "student": ("Student",),

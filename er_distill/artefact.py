@@ -2,6 +2,7 @@
 
 A student is a folder of plain files: ``student.json`` (the manifest), ONNX graphs, ``tokenizer.json`` and ``README.md``
 (the card). Nothing in it is executed or unpickled, and every file is checked against the manifest before it is used.
+``weights/``, where it was not left out, holds the encoder to train on or to merge: serving reads nothing of it.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ FORMAT = 1
 SERIALISATION = 1
 MANIFEST = "student.json"
 CARD = "README.md"
+WEIGHTS = "weights"
 
 _MAX_MANIFEST_BYTES = 1_000_000
 
@@ -77,6 +79,26 @@ class Teacher:
 
 
 @dataclass(frozen=True)
+class Question:
+    """How a generative student is asked, and answers (see `er_distill.selecting`).
+
+    Attributes
+    ----------
+    prefix, suffix : str
+        What stands around the question: its chat template, flattened.
+    options : tuple of int
+        Tokens of the answers: none, then each number. The graph gives their logits, in this order.
+    stops : tuple of int
+        Tokens that end a text.
+    """
+
+    prefix: str
+    suffix: str
+    options: tuple[int, ...]
+    stops: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class FileEntry:
     """What a file of the folder must be."""
 
@@ -95,7 +117,7 @@ class Manifest:
     features : tuple of str
         Lexical features in the order the trees take them.
     max_length : int
-        Tokens of a pair that the encoder reads.
+        Tokens that the second tier reads: of a pair, or of a whole question.
     trees, tokenizer : str
         Files.
     variants : mapping of str to Variant
@@ -107,6 +129,10 @@ class Manifest:
         The configuration, seed, versions and command it was made with.
     files : mapping of str to FileEntry
         Every other file of the folder.
+    weights : mapping of str to FileEntry
+        Every file of ``weights/``; empty where it was left out.
+    question : Question or None
+        Of a generative student, which reads whole candidate lists; None where an encoder reads pair by pair.
     """
 
     name: str
@@ -126,6 +152,13 @@ class Manifest:
     tokenizer: str = "tokenizer.json"
     format: int = FORMAT
     serialisation: int = SERIALISATION
+    weights: Mapping[str, FileEntry] = field(default_factory=dict)
+    question: Question | None = None
+
+    @property
+    def reader(self) -> str:
+        """What the second tier reads: ``"pairs"`` or ``"lists"``."""
+        return "pairs" if self.question is None else "lists"
 
     def variant(self, name: str | None = None) -> Variant:
         """Return a variant, by default the one the student was made to be served with.
@@ -165,7 +198,7 @@ def locate(source: str | Path) -> Path:
 
 
 def read(folder: Path) -> Manifest:
-    """Read a student folder's manifest and check every file against it.
+    """Read a student folder's manifest and check every file that serving needs against it.
 
     Raises
     ------
@@ -199,8 +232,31 @@ def read(folder: Path) -> Manifest:
     return manifest
 
 
+def weights(folder: Path) -> Path:
+    """Return the folder of a student's encoder weights, checked: a base to train on or to merge.
+
+    It holds the encoder's configuration, safetensors and tokenizer as transformers loads them.
+
+    Raises
+    ------
+    StudentError
+        When the student was made without them, or one is missing, cut or altered.
+    """
+    manifest = read(folder)
+    if not manifest.weights:
+        raise StudentError(
+            f"{folder} holds no encoder weights: it was made without {WEIGHTS}/. Distil it again with them, or start "
+            "from a base model."
+        )
+    for name, entry in manifest.weights.items():
+        _check_file(folder / WEIGHTS, name, entry)
+    return folder / WEIGHTS
+
+
 def _parse(content: dict[str, Any], path: Path) -> Manifest:
-    known = {field.name for field in fields(Manifest)}
+    known = {entry.name for entry in fields(Manifest)}
+    content.setdefault("weights", {})  # of a student from before there were any
+    content.setdefault("question", None)
     unknown, missing = set(content) - known, known - set(content)
     if unknown or missing:
         what = f"has no {sorted(missing)[0]!r}" if missing else f"has an unknown entry {sorted(unknown)[0]!r}"
@@ -209,8 +265,10 @@ def _parse(content: dict[str, Any], path: Path) -> Manifest:
         content["features"] = tuple(content["features"])
         content["tasks"] = tuple(content["tasks"])
         content["teachers"] = tuple(Teacher(**teacher) for teacher in content["teachers"])
-        content["files"] = {name: FileEntry(**entry) for name, entry in content["files"].items()}
+        for key in ("files", "weights"):
+            content[key] = {name: FileEntry(**entry) for name, entry in content[key].items()}
         content["variants"] = {name: _parse_variant(entry) for name, entry in content["variants"].items()}
+        content["question"] = _parse_question(content["question"])
         manifest = Manifest(**content)
         manifest.variant()
     except (TypeError, ValueError, AttributeError, KeyError) as error:
@@ -218,6 +276,15 @@ def _parse(content: dict[str, Any], path: Path) -> Manifest:
             f"{path} has an entry of a wrong shape ({error}). The folder was altered: get it anew."
         ) from error
     return manifest
+
+
+def _parse_question(entry: dict[str, Any] | None) -> Question | None:
+    if entry is None:
+        return None
+    options, stops = tuple(entry.pop("options")), tuple(entry.pop("stops"))
+    if not all(isinstance(token, int) and token >= 0 for token in (*options, *stops)):
+        raise ValueError("the question's options and stops are no token ids")
+    return Question(options=options, stops=stops, **entry)
 
 
 def _parse_variant(entry: dict[str, Any]) -> Variant:
@@ -234,7 +301,7 @@ def _parse_variant(entry: dict[str, Any]) -> Variant:
 
 def _check_file(folder: Path, name: str, entry: FileEntry) -> None:
     if Path(name).name != name or name in ("", ".", ".."):
-        raise StudentError(f"{folder / MANIFEST} names {name!r}, which is not a file of the folder.")
+        raise StudentError(f"the manifest of {folder} names {name!r}, which is not a file of the folder.")
     path = folder / name
     if not path.is_file():
         raise StudentError(f"{path} is missing. Copy the whole folder, or get the student anew.")

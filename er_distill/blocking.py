@@ -111,7 +111,12 @@ class Blocking:
 
 
 def candidates(
-    left: Records, right: Records | None = None, *, rules: Sequence[Rule] | None = None, threads: int | None = None
+    left: Records,
+    right: Records | None = None,
+    *,
+    rules: Sequence[Rule] | None = None,
+    threads: int | None = None,
+    corpus: Corpus | None = None,
 ) -> Blocking:
     """Find candidate pairs.
 
@@ -124,6 +129,8 @@ def candidates(
         The pairs of all rules together. Default: ``[TopK(10, "union")]``.
     threads : int, optional
         Default: the cores this process may use.
+    corpus : Corpus, optional
+        The tables' vectors, when they have been made already.
 
     Returns
     -------
@@ -136,7 +143,7 @@ def candidates(
         When `rules` holds none or no rule, a rule names a field that is not on both sides, or makes too many pairs.
     """
     rules = [TopK()] if rules is None else _checked_rules(rules)
-    corpus = vectorise(left, right)
+    corpus = vectorise(left, right) if corpus is None else corpus
     n_left, n_right = len(left), len(left if right is None else right)
     found = []
     for rule in rules:

@@ -75,15 +75,35 @@ def average_precision(labels: npt.ArrayLike, scores: npt.ArrayLike) -> float:
     return float(np.sum(np.diff(curve.recall, prepend=0.0) * curve.precision))
 
 
+@dataclass(frozen=True)
+class CalibrationBins:
+    """Pairs in bins of equal weight, from the lowest probabilities to the highest; no bin is empty."""
+
+    probability: Floats  # mean of the bin's pairs
+    share: Floats  # of its pairs that are matches
+    weight: Floats  # of the bin; all of them sum to 1
+
+
 def expected_calibration_error(
     labels: npt.ArrayLike, probabilities: npt.ArrayLike, bins: int = 15, weights: npt.ArrayLike | None = None
 ) -> float:
     """Return ECE = sum over bins of (weight of the bin) * |share of matches - mean probability|, weights summing to 1.
 
+    Source: Naeini, Cooper & Hauskrecht (2015), "Obtaining well calibrated probabilities using Bayesian binning", AAAI.
+    Parameters and errors are those of `calibration_bins`.
+    """
+    found = calibration_bins(labels, probabilities, bins, weights)
+    return float(np.sum(found.weight * np.abs(found.share - found.probability)))
+
+
+def calibration_bins(
+    labels: npt.ArrayLike, probabilities: npt.ArrayLike, bins: int = 15, weights: npt.ArrayLike | None = None
+) -> CalibrationBins:
+    """Return the share of matches beside the mean probability, in bins of equal weight.
+
     Bins hold equal weight, not equal ranges, because most candidate pairs have a probability near 0. Equal
-    probabilities stay together, in the bin of the middle of their weight. Source: Naeini, Cooper & Hauskrecht (2015),
-    "Obtaining well calibrated probabilities using Bayesian binning", AAAI; equal-mass bins: Nguyen & O'Connor (2015),
-    "Posterior calibration and exploratory analysis for natural language processing models", EMNLP.
+    probabilities stay together, in the bin of the middle of their weight. Source: Nguyen & O'Connor (2015), "Posterior
+    calibration and exploratory analysis for natural language processing models", EMNLP.
 
     Parameters
     ----------
@@ -105,8 +125,11 @@ def expected_calibration_error(
     held = np.bincount(group, weights=mass)
     middle = (np.cumsum(held) - held / 2.0) / mass.sum()
     bin_of = (middle * checked_count("bins", bins)).astype(np.int64)
-    gaps = np.bincount(group, weights=mass * is_match) - held * distinct
-    return float(np.abs(np.bincount(bin_of, weights=gaps)).sum() / mass.sum())
+    in_bin = np.bincount(bin_of, weights=held)
+    used = in_bin > 0.0
+    matches = np.bincount(bin_of, weights=np.bincount(group, weights=mass * is_match))[used]
+    expected = np.bincount(bin_of, weights=held * distinct)[used]
+    return CalibrationBins(expected / in_bin[used], matches / in_bin[used], in_bin[used] / mass.sum())
 
 
 def checked_labels(name: str, labels: npt.ArrayLike, n_pairs: int) -> Labels:

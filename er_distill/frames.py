@@ -30,6 +30,7 @@ from er_distill.tables import (
     codes_of,
     open_frame,
     pairs_of,
+    read_either,
     read_one,
     read_two,
     table_of_matches,
@@ -242,17 +243,7 @@ def score_pairs(
     if "score" in given.columns:
         raise InputError("pairs has a column 'score' already. Drop or rename it.")
     scorer = load_student(student, device, threads)
-    first, _ = open_frame(left, "left")
-    if right is None:
-        if left_on is not None or right_on is not None or isinstance(id, tuple):
-            raise InputError(
-                "left_on, right_on and a pair of ids need two tables. Pass right, or use columns= and id=."
-            )
-        a, b = read_one(first, "left", columns, id).records, None
-    else:
-        a, b = (
-            table.records for table in read_two(first, open_frame(right, "right")[0], columns, left_on, right_on, id)
-        )
+    a, b = read_either(left, right, columns, left_on, right_on, id)
     found = pairs_of(given, a, b)
     scores = scorer.score(a, b, found, context=context, corpus=None, chunk_size=chunk_size, progress=progress)
     return give_back(with_column(given, "score", scores))

@@ -70,6 +70,26 @@ def threshold_of(student: str | Path | Scorer) -> float:
     return load_student(student, "auto", None).threshold
 
 
+def candidate_pairs(
+    left: Records,
+    right: Records | None,
+    blocking: Sequence[Rule] | None,
+    pairs: Any,
+    threads: int | None,
+    corpus: Corpus | None = None,
+) -> tuple[Pairs, Corpus | None]:
+    """Return the candidate pairs, each once: those of the frame `pairs`, else those that `blocking` finds.
+
+    With them the tables' vectors, where they are at hand. Arguments as in `er_distill.link`.
+    """
+    if pairs is not None and blocking is not None:
+        raise InputError("pairs= brings candidate pairs, blocking= finds them. Pass one.")
+    if pairs is not None:
+        return pairs_of(open_frame(pairs, "pairs")[0], left, right).unique()[0], corpus
+    blocks = candidates(left, right, rules=blocking, threads=threads, corpus=corpus)
+    return blocks.pairs, blocks.corpus
+
+
 def scored_candidates(
     left: Records,
     right: Records | None,
@@ -83,16 +103,9 @@ def scored_candidates(
 ) -> tuple[Pairs, np.ndarray]:
     """Return the candidate pairs, each once, and their probabilities.
 
-    The pairs are those of the frame `pairs`, else those that `blocking` finds; these may be none. Arguments as in
-    `er_distill.link`.
+    The pairs are those of `candidate_pairs`; there may be none. Arguments as in `er_distill.link`.
     """
-    if pairs is not None and blocking is not None:
-        raise InputError("pairs= brings candidate pairs, blocking= finds them. Pass one.")
-    if pairs is not None:
-        found, corpus = pairs_of(open_frame(pairs, "pairs")[0], left, right).unique()[0], None
-    else:
-        blocks = candidates(left, right, rules=blocking, threads=threads)
-        found, corpus = blocks.pairs, blocks.corpus
+    found, corpus = candidate_pairs(left, right, blocking, pairs, threads)
     if not len(found):
         return found, np.empty(0)
     scores = scorer.score(left, right, found, context=context, corpus=corpus, chunk_size=chunk_size, progress=progress)

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -30,7 +30,8 @@ from er_distill.tokens import Batch
 logger = logging.getLogger("er_distill")
 
 _CUDA, _CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
-_BATCH_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+_PROMPT_INPUTS = ("input_ids", "attention_mask")
+_PAIR_INPUTS = (*_PROMPT_INPUTS, "token_type_ids")
 # Graphs of a parent process, kept from being freed.
 _INHERITED: list[Any] = []
 # Pairs a thread takes at a time: few enough for the threads to end together, enough to hide the hand-over.
@@ -43,19 +44,37 @@ class OpenGraph:
 
     Attributes
     ----------
-    inputs : tuple of str
-        The inputs that the graph asks for.
+    inputs, outputs : tuple of str
+        The inputs that the graph asks for, and what it gives.
     device : str
         Where it runs: ``"cpu"`` or ``"cuda:N"``.
     """
 
     inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
     device: str
     _inference: Any
 
-    def run(self, feeds: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Return the graph's first output, flat, for feeds that hold at least what it asks for."""
-        return np.ravel(self._inference.run(None, {name: feeds[name] for name in self.inputs})[0])
+    def run(self, feeds: Mapping[str, np.ndarray], output: str | None = None) -> np.ndarray:
+        """Return an output of the graph, by default the first, flat, for feeds that hold at least what it asks for."""
+        wanted = [self.outputs[0] if output is None else output]
+        return np.ravel(self._inference.run(wanted, {name: feeds[name] for name in self.inputs})[0])
+
+
+class Inputs(Protocol):
+    """A batch of a graph's inputs: arrays whose rows belong together."""
+
+    @property
+    def rows(self) -> np.ndarray:
+        """Which pairs, or prompts, these are."""
+
+    @property
+    def input_ids(self) -> np.ndarray:
+        """Token ids."""
+
+    @property
+    def attention_mask(self) -> np.ndarray:
+        """1 for a token, 0 for padding."""
 
 
 class Session:
@@ -210,24 +229,68 @@ def encoder_logits(
     MissingExtraError, DeviceError, StudentError
         As :meth:`Session.open`; also when the graph asks for inputs that a pair does not have.
     """
+    return _logits(session, batches, (n_pairs, 1), _PAIR_INPUTS, one_by_one, progress)[:, 0]
+
+
+def option_logits(
+    session: Session,
+    batches: Iterable[Inputs],
+    n_prompts: int,
+    n_options: int,
+    *,
+    one_by_one: bool,
+    progress: Callable[[int], object] | None = None,
+) -> np.ndarray:
+    """Return the logits of the options after each prompt.
+
+    Parameters
+    ----------
+    session : Session
+        A causal language model's graph.
+    batches : iterable of Inputs
+        The prompts, padded on the right; each alone where they run one by one.
+    n_prompts, n_options : int
+    one_by_one, progress
+        As for :func:`encoder_logits`.
+
+    Returns
+    -------
+    ndarray of float32, shape (n_prompts, n_options)
+
+    Raises
+    ------
+    MissingExtraError, DeviceError, StudentError
+        As :func:`encoder_logits`.
+    """
+    return _logits(session, batches, (n_prompts, n_options), _PROMPT_INPUTS, one_by_one, progress)
+
+
+def _logits(
+    session: Session,
+    batches: Iterable[Inputs],
+    shape: tuple[int, int],
+    known: tuple[str, ...],
+    one_by_one: bool,
+    progress: Callable[[int], object] | None,
+) -> np.ndarray:
     graph = session.open(threads=1 if one_by_one else None)
-    unknown = sorted(set(graph.inputs) - set(_BATCH_INPUTS))
+    unknown = sorted(set(graph.inputs) - set(known))
     if unknown:
         raise StudentError(
-            f"{session.path} asks for the input {unknown[0]!r}; an encoder's inputs are {', '.join(_BATCH_INPUTS)}. "
+            f"{session.path} asks for the input {unknown[0]!r}; it can be given {', '.join(known)}. "
             "Export the student again."
         )
-    logits = np.empty(n_pairs, dtype=np.float32)
+    logits = np.empty(shape, dtype=np.float32)
 
-    def run(batch: Batch, begin: int, size: int) -> int:
+    def run(batch: Inputs, begin: int, size: int) -> int:
         turn = slice(begin, begin + size)
         feeds = {name: getattr(batch, name)[turn] for name in graph.inputs}
         rows = batch.rows[turn]
         if one_by_one:
             for k, row in enumerate(rows.tolist()):
-                logits[row] = graph.run({name: values[k : k + 1] for name, values in feeds.items()})[0]
+                logits[row] = graph.run({name: values[k : k + 1] for name, values in feeds.items()})
         else:
-            logits[rows] = graph.run(feeds)
+            logits[rows] = graph.run(feeds).reshape(len(rows), -1)
         return len(rows)
 
     workers = session.threads if one_by_one else 1
@@ -237,14 +300,14 @@ def encoder_logits(
     return logits
 
 
-def _turns(batches: Iterable[Batch], size: int | None) -> Iterator[tuple[Batch, int, int]]:
+def _turns(batches: Iterable[Inputs], size: int | None) -> Iterator[tuple[Inputs, int, int]]:
     for batch in batches:
         step = size or len(batch.rows)
         for begin in range(0, len(batch.rows), step):
             yield batch, begin, step
 
 
-def _spread(run: Callable[..., int], turns: Iterator[tuple[Batch, int, int]], workers: int) -> Iterator[int]:
+def _spread(run: Callable[..., int], turns: Iterator[tuple[Inputs, int, int]], workers: int) -> Iterator[int]:
     """Yield what `run` returns for each turn; only a few turns are held at a time."""
     if workers == 1:
         yield from (run(*turn) for turn in turns)
@@ -291,7 +354,8 @@ def _open(path: Path, asked: str, threads: int) -> OpenGraph:
         if problem:
             logger.warning("CUDA is not used: %s", problem)
     logger.info("%s runs on %s, %d thread(s) a run", path.name, device, threads)
-    return OpenGraph(tuple(given.name for given in inference.get_inputs()), device, inference)
+    inputs, outputs = ([one.name for one in ends] for ends in (inference.get_inputs(), inference.get_outputs()))
+    return OpenGraph(tuple(inputs), tuple(outputs), device, inference)
 
 
 def _open_on_cuda(onnxruntime: Any, path: Path, options: Any, number: int) -> tuple[Any, str]:

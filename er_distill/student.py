@@ -15,16 +15,13 @@ from er_distill import artefact, lexical
 from er_distill.artefact import Line, Manifest, Variant
 from er_distill.errors import InputError, StudentError, warn
 from er_distill.pairs import Pairs
+from er_distill.readers import open_reader
 from er_distill.records import Records
-from er_distill.session import Session, encoder_logits
-from er_distill.tokens import PairEncoder, TokenTable
+from er_distill.session import Session
 from er_distill.vectors import Corpus, vectorise
 
 CHUNK_SIZE = 100_000
 """Pairs held in memory at a time."""
-
-BATCH_SIZE = 64
-"""Pairs of one length that the encoder reads together."""
 
 _LATIN_SAMPLE = 1_000
 _LATIN_END = 0x24F
@@ -33,8 +30,9 @@ _LATIN_END = 0x24F
 class Student:
     """A distilled matcher.
 
-    Two tiers: trees on text similarities and list context look at every pair; the encoder (a cross-encoder) looks at
-    the pairs that these leave uncertain. One calibrated probability comes out.
+    Two tiers: trees on text similarities and list context look at every pair; the reader (a cross-encoder, or a
+    language model that reads whole candidate lists) looks at the pairs that these leave uncertain. One calibrated
+    probability comes out.
 
     Use :meth:`load`.
 
@@ -44,6 +42,8 @@ class Student:
         What the folder says of itself.
     variant : Variant
         The variant in use.
+    reader : Reader
+        The second tier.
     """
 
     def __init__(self, folder: Path, manifest: Manifest, variant: str | None, device: str, threads: int | None) -> None:
@@ -51,14 +51,14 @@ class Student:
         self.manifest = manifest
         self.variant: Variant = manifest.variant(variant)
         self._trees = Session(folder / manifest.trees, device="cpu", threads=threads)
-        self._encoder = Session(folder / self.variant.encoder, device=device, threads=threads)
         try:
             tokenizer = Tokenizer.from_file(str(folder / manifest.tokenizer))
         except Exception as error:  # the tokenizers library raises nothing narrower
             raise StudentError(
                 f"{folder / manifest.tokenizer} cannot be read ({error}). Get the student anew."
             ) from error
-        self._pair_encoder = PairEncoder(tokenizer, manifest.max_length)
+        graph = Session(folder / self.variant.encoder, device=device, threads=threads)
+        self.reader = open_reader(graph, tokenizer, manifest, self.variant)
 
     @classmethod
     def load(
@@ -120,8 +120,8 @@ class Student:
 
     @property
     def device(self) -> str:
-        """The device the encoder really runs on."""
-        return self._encoder.device
+        """The device the second tier really runs on."""
+        return self.reader.device
 
     def __repr__(self) -> str:
         return f"Student({self.manifest.name!r}, device={self.device!r}, threshold={self.threshold:g})"
@@ -136,6 +136,7 @@ class Student:
         corpus: Corpus | None = None,
         chunk_size: int = CHUNK_SIZE,
         progress: bool = False,
+        wanted: np.ndarray | None = None,
     ) -> np.ndarray:
         """Return the probability that each pair is a match.
 
@@ -154,6 +155,9 @@ class Student:
             Pairs held in memory at a time; it never changes a score.
         progress : bool
             Whether to show a bar on stderr.
+        wanted : ndarray of bool, shape (len(pairs),), optional
+            The pairs whose scores are of interest, by default all. The others are context: the second tier does not
+            read them, and their scores are the trees'.
 
         Returns
         -------
@@ -165,7 +169,9 @@ class Student:
             raise InputError(f"chunk_size={chunk_size!r} must be at least 1: the pairs held in memory at a time.")
         _warn_if_not_latin(left, right)
         unique, inverse = pairs.unique()
-        logits = self._logits(left, right, unique, context, corpus, chunk_size, progress)
+        if wanted is not None and inverse is not None:
+            wanted = np.bincount(inverse, weights=wanted, minlength=len(unique)) > 0
+        logits = self._logits(left, right, unique, context, corpus, chunk_size, progress, wanted)
         probabilities = np.empty(len(unique))
         for rows, lexical_logit, encoder_logit in logits:
             probabilities[rows] = probability(self.variant, lexical_logit, encoder_logit)
@@ -180,11 +186,11 @@ class Student:
         corpus: Corpus | None,
         chunk_size: int,
         progress: bool,
+        wanted: np.ndarray | None = None,
     ) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
         """Yield each chunk's rows, lexical logits and encoder logits (NaN where the encoder did not look)."""
         corpus = vectorise(left, right) if corpus is None else corpus
-        left_tokens = self._pair_encoder.table(left.texts)
-        right_tokens = left_tokens if right is None else self._pair_encoder.table(right.texts)
+        read = self.reader.over(left.texts, None if right is None else right.texts, pairs, context=context)
         with tqdm(
             total=len(pairs), desc="scoring", unit="pair", unit_scale=True, disable=not progress, file=sys.stderr
         ) as bar:
@@ -192,21 +198,13 @@ class Student:
                 lexical_logit = self._trees.run({"features": features}).astype(np.float64)
                 settled = sigmoid(lexical_logit, 0.0, self.variant.settled)
                 low, high = self.variant.band
-                uncertain = np.flatnonzero((settled >= low) & (settled <= high))
+                unsure = (settled >= low) & (settled <= high)
+                uncertain = np.flatnonzero(unsure if wanted is None else unsure & wanted[rows])
                 bar.update(len(settled) - len(uncertain))
                 encoder_logit = np.full(len(settled), np.nan)
-                encoder_logit[uncertain] = self._encode(
-                    left_tokens, right_tokens, pairs.take(rows).take(uncertain), bar
-                )
+                if len(uncertain):
+                    encoder_logit[uncertain] = read(rows.start + uncertain, bar.update)
                 yield rows, lexical_logit, encoder_logit
-
-    def _encode(self, left: TokenTable, right: TokenTable, pairs: Pairs, bar: tqdm) -> np.ndarray:
-        if len(pairs) == 0:
-            return np.empty(0)
-        batches = self._pair_encoder.batches(left, right, pairs, BATCH_SIZE)
-        return encoder_logits(
-            self._encoder, batches, len(pairs), one_by_one=self.variant.one_by_one, progress=bar.update
-        ).astype(np.float64)
 
 
 def sigmoid(lexical_logit: np.ndarray, encoder_logit: np.ndarray | float, line: Line) -> np.ndarray:

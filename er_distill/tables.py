@@ -79,6 +79,21 @@ def read_two(
     return first, second
 
 
+def read_either(
+    left: Any, right: Any, columns: Sequence[str] | None, left_on: Columns, right_on: Columns, id: Ids
+) -> tuple[Records, Records | None]:
+    """Read the records of two frames, or of `left` alone where `right` is None; the other arguments as `read_two`."""
+    first, _ = open_frame(left, "left")
+    if right is None:
+        if left_on is not None or right_on is not None or isinstance(id, tuple):
+            raise InputError(
+                "left_on, right_on and a pair of ids need two tables. Pass right, or use columns= and id=."
+            )
+        return read_one(first, "left", columns, id).records, None
+    one, other = read_two(first, open_frame(right, "right")[0], columns, left_on, right_on, id)
+    return one.records, other.records
+
+
 def warn_if_nothing_shared(left: Records, right: Records) -> None:
     """Warn when no field is on both sides: then nothing is compared column by column."""
     if not set(left.fields) & set(right.fields):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -74,6 +74,11 @@ class Vectors:
     def __len__(self) -> int:
         return int(self.words.shape[0])
 
+    def take(self, rows: np.ndarray) -> Vectors:
+        """Return the vectors of the records `rows`, which may repeat."""
+        values = tuple(column[rows] for column in self.values)
+        return Vectors(self.words[rows], self.grams[rows], values, self.information[:, rows])
+
 
 @dataclass(frozen=True)
 class Corpus:
@@ -104,7 +109,7 @@ def _normalised(column: np.ndarray) -> np.ndarray:
     return np.array([clean[value] for value in column.tolist()], dtype=object)
 
 
-def vectorise(left: Records, right: Records | None = None) -> Corpus:
+def vectorise(left: Records, right: Records | None = None, *, word_ids: dict[str, int] | None = None) -> Corpus:
     """Turn records into vectors with a shared vocabulary.
 
     Parameters
@@ -112,6 +117,8 @@ def vectorise(left: Records, right: Records | None = None) -> Corpus:
     left : Records
     right : Records or None
         None when there is one table (dedup).
+    word_ids : dict, optional
+        An empty one is filled with the column of each word, which `vectors_of` asks for. Else it is not kept.
 
     Returns
     -------
@@ -120,12 +127,13 @@ def vectorise(left: Records, right: Records | None = None) -> Corpus:
     tables = [left] if right is None else [left, right]
     total = sum(map(len, tables))
     aligned = tuple(field for field in left.fields if all(field in table.fields for table in tables))
-    word_ids: dict[str, int] = {}
+    word_ids = {} if word_ids is None else word_ids
     words, grams, values = [], [], []
     for table in tables:
         clean = [_normalised(column) for column in table.values]
         values.append([clean[table.fields.index(field)] for field in aligned])
-        words.append(_word_rows(table, clean, word_ids))
+        found = _words(table, clean)
+        words.append([sorted({word_ids.setdefault(word, len(word_ids)) for word in row}) for row in found])
         grams.append(_gram_matrix(clean, len(table)))
     n_words = max(len(word_ids), 1)  # a matrix needs a column, also where no record has a word
     word_matrices = [_binary(rows, n_words) for rows in words]
@@ -141,6 +149,35 @@ def vectorise(left: Records, right: Records | None = None) -> Corpus:
     return Corpus(vocabulary, vectors[0], vectors[-1])
 
 
+def vectors_of(table: Records, corpus: Corpus, word_ids: Mapping[str, int]) -> Vectors:
+    """Turn further records into vectors, weighed as `corpus` weighs its own, whose statistics stay as they are.
+
+    Parameters
+    ----------
+    table : Records
+        With the aligned fields of `corpus`. A word that no record of `corpus` has is left out; a value that none has
+        tells as much as one that a single record has.
+    corpus : Corpus
+    word_ids : mapping
+        As `vectorise` filled it when it made `corpus`.
+
+    Returns
+    -------
+    Vectors
+    """
+    clean = [_normalised(column) for column in table.values]
+    values = tuple(clean[table.fields.index(field)] for field in corpus.vocabulary.aligned)
+    words = [sorted({word_ids[word] for word in row if word in word_ids}) for row in _words(table, clean)]
+    information = np.ones((len(values), len(table)), dtype=np.float32)
+    for field, column in enumerate(values):
+        known = {"": 0.0}
+        for side in (corpus.left, corpus.right):
+            known |= zip(side.values[field].tolist(), side.information[field].tolist(), strict=True)
+        information[field] = [known.get(value, 1.0) for value in column.tolist()]
+    columns = corpus.left.words.shape[1]
+    return Vectors(_binary(words, columns), _gram_matrix(clean, len(table)), values, information)
+
+
 def _idf(matrices: Sequence[sparse.csr_array], total: int) -> np.ndarray:
     frequency = np.zeros(matrices[0].shape[1], dtype=np.int64)
     for matrix in matrices:
@@ -148,25 +185,22 @@ def _idf(matrices: Sequence[sparse.csr_array], total: int) -> np.ndarray:
     return (np.log((1 + total) / (1 + frequency)) + 1).astype(np.float32)
 
 
-def _word_rows(table: Records, clean: list[np.ndarray], word_ids: dict[str, int]) -> Iterator[list[int]]:
-    """The sorted word ids of each record; new words are numbered in `word_ids`."""
-    rows = []
+def _words(table: Records, clean: list[np.ndarray]) -> Iterator[list[str]]:
+    """The words of each record, repeats included."""
     for raw, parts in zip(table.texts, zip(*clean, strict=True), strict=True):
         tokens = " ".join(parts).split()
         # A model number is written ps-lx350h and pslx350h: the joined form makes the two meet.
         if "-" in raw or "/" in raw or "." in raw:
             joined = (re.sub(r"[-/.]", "", code) for code in _SPLIT_CODE.findall(raw.lower()))
             tokens.extend(code for code in joined if _DIGIT.search(code))
-        rows.append(sorted({word_ids.setdefault(token, len(word_ids)) for token in tokens}))
-    return iter(rows)
+        yield tokens
 
 
-def _binary(rows: Iterator[list[int]], columns: int) -> sparse.csr_array:
-    listed = list(rows)
-    indptr = np.zeros(len(listed) + 1, dtype=np.int64)
-    np.cumsum([len(row) for row in listed], out=indptr[1:])
-    indices = np.fromiter((column for row in listed for column in row), np.int32, indptr[-1])
-    return _csr(indices, indptr, len(listed), columns)
+def _binary(rows: Sequence[list[int]], columns: int) -> sparse.csr_array:
+    indptr = np.zeros(len(rows) + 1, dtype=np.int64)
+    np.cumsum([len(row) for row in rows], out=indptr[1:])
+    indices = np.fromiter((column for row in rows for column in row), np.int32, indptr[-1])
+    return _csr(indices, indptr, len(rows), columns)
 
 
 def _csr(indices: np.ndarray, indptr: np.ndarray, rows: int, columns: int) -> sparse.csr_array:

@@ -19,15 +19,22 @@ from hypothesis import settings
 
 DATA_VARIABLE = "ER_DISTILL_DATA"
 EXTRA_OF_PACKAGE = {
+    "accelerate": "generative",
+    "cleanlab": "train",
+    "datasets": "generative",
     "onnx": "train",
     "openai": "teachers",
     "onnxruntime": "cpu",
+    "optimum": "optimum",
     "pandas": "pandas",
+    "peft": "train",
     "polars": "polars",
     "recordlinkage": "recordlinkage",
+    "safetensors": "train",
     "sklearn": "train",
     "torch": "train",
     "transformers": "train",
+    "trl": "generative",
 }
 # Machines that run the tests are shared and noisy: a time limit for an example would fail at random.
 settings.register_profile("er_distill", deadline=None, max_examples=50)

@@ -7,6 +7,7 @@ import json
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, Self
@@ -22,7 +23,18 @@ class _Quiet(ThreadingHTTPServer):
 
 
 class CountingServer:
-    """Answers every chat with the first candidate.
+    """Answers every chat with the first candidate, or as it is told.
+
+    Parameters
+    ----------
+    delay : float
+        Seconds before an answer.
+    usage : bool
+        Whether it counts tokens.
+    fail_first : int
+        Requests that it refuses before it answers any.
+    answer : callable
+        Makes the text of an answer from the body of a request.
 
     Attributes
     ----------
@@ -34,11 +46,17 @@ class CountingServer:
         Authorization headers seen.
     """
 
-    def __init__(self, delay: float = 0.0, usage: bool = True, fail_first: int = 0) -> None:
+    def __init__(
+        self,
+        delay: float = 0.0,
+        usage: bool = True,
+        fail_first: int = 0,
+        answer: Callable[[dict[str, Any]], str] = lambda body: '{"answer": "1"}',
+    ) -> None:
         self.asked: Counter[str] = Counter()
         self.answered: Counter[str] = Counter()
         self.keys: set[str] = set()
-        self.delay, self.usage, self.fail_first = delay, usage, fail_first
+        self.delay, self.usage, self.fail_first, self.answer = delay, usage, fail_first, answer
         self._lock = threading.Lock()
         self._http = _Quiet(("127.0.0.1", 0), self._handler())
         self._thread = threading.Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
@@ -71,7 +89,7 @@ class CountingServer:
         time.sleep(self.delay)
         if failing:
             return 401, what, {"error": {"message": f"no such key: {key}", "code": "invalid_api_key"}}
-        choice = {"index": 0, "message": {"role": "assistant", "content": '{"answer": "1"}'}, "finish_reason": "stop"}
+        choice = {"index": 0, "message": {"role": "assistant", "content": self.answer(body)}, "finish_reason": "stop"}
         usage = {"prompt_tokens": PROMPT_TOKENS, "completion_tokens": COMPLETION_TOKENS, "total_tokens": 105}
         return (
             200,

@@ -20,7 +20,7 @@ for package in ("transformers", "onnx", "onnxruntime", "sklearn"):
     pytest.importorskip(package, reason=f"{package} not installed: pip install 'er-distill[cpu,train]'")
 from sklearn.ensemble import HistGradientBoostingClassifier  # noqa: E402
 
-from er_distill.training import export  # noqa: E402
+from er_distill.training import export, parity, tree_export  # noqa: E402
 from er_distill.training.encoder import EncoderConfig, EncoderTask, train_encoder  # noqa: E402
 from er_distill.training.pretrained import EncoderModel  # noqa: E402
 
@@ -56,13 +56,18 @@ def trees_and_features(seed: int = 0) -> tuple[Any, np.ndarray]:
 
 def test_fp32_graph_scores_as_the_model(encoder: EncoderModel, tmp_path: Path) -> None:
     files = export.export_encoder(encoder, tmp_path)
-    assert files == {"fp32": "encoder.fp32.onnx", "int8": "encoder.int8.onnx"}
+    assert files == {name: f"encoder.{name}.onnx" for name in ("fp32", "fp16", "int8")}
     left, right, pairs, _ = product_task()
     expected = encoder.predict(left, right, pairs)
     logits = export.graph_logits(tmp_path / files["fp32"], encoder, left, right, pairs, one_by_one=False)
     np.testing.assert_allclose(logits, expected, atol=1e-5)
-    found = export.parity(expected, logits, graph="fp32", limit=export.FP32_LIMIT)
-    assert found.mean_difference <= found.largest_difference <= export.FP32_LIMIT
+    found = parity.check_scores(expected, logits, graph="fp32", limit=export.LIMITS["fp32"])
+    assert found.mean_difference <= found.largest_difference <= export.LIMITS["fp32"]
+
+    half = export.graph_logits(tmp_path / files["fp16"], encoder, left, right, pairs, one_by_one=False)
+    assert half.dtype == np.float32
+    assert parity.check_scores(expected, half, graph="fp16", limit=export.LIMITS["fp16"]).largest_difference > 0
+    assert (tmp_path / files["fp16"]).stat().st_size < 0.75 * (tmp_path / files["fp32"]).stat().st_size
 
     small = export.graph_logits(
         tmp_path / files["int8"], encoder, left, right, pairs, one_by_one="int8" in export.ONE_BY_ONE
@@ -106,37 +111,48 @@ def test_variant_that_does_not_exist(encoder: EncoderModel, tmp_path: Path) -> N
 
 def test_parity_refuses_a_graph_that_is_off() -> None:
     model = np.array([-3.0, 0.0, 2.0])
-    found = export.parity(model, model + np.array([0, 0.4, 0]), graph="small")
+    found = parity.check_scores(model, model + np.array([0, 0.4, 0]), graph="small")
     assert found.largest_difference == pytest.approx(1 / (1 + np.exp(-0.4)) - 0.5)
     assert found.mean_difference == pytest.approx(found.largest_difference / 3)
     with pytest.raises(ExportError, match=r"encoder\.onnx is not what was trained.*0\.0001 is allowed"):
-        export.parity(model, model + 0.001, graph="encoder.onnx", limit=export.FP32_LIMIT)
+        parity.check_scores(model, model + 0.001, graph="encoder.onnx", limit=export.LIMITS["fp32"])
     with pytest.raises(ExportError, match="differ from the model's by up to nan"):
-        export.parity(model, np.full(3, np.nan), graph="encoder.onnx", limit=export.FP32_LIMIT)
+        parity.check_scores(model, np.full(3, np.nan), graph="encoder.onnx", limit=export.LIMITS["fp32"])
 
 
 def test_variant_is_judged_by_its_decisions() -> None:
     rng = np.random.default_rng(0)
     labels = rng.random(2_000) < 0.3
     reference = np.clip(labels * 0.6 + rng.random(2_000) * 0.4, 0, 1)
-    same = export.check_variant(reference, reference / 2, 0.5, 0.25, labels)
+    same = parity.check_decisions(reference, reference / 2, 0.5, 0.25, labels)
     assert (same.flipped, same.f1) == (0.0, same.f1_reference)
 
     off = reference.copy()
     off[np.flatnonzero(~labels)[:10]] = 0.9
-    report = export.check_variant(reference, off, 0.5, 0.5, labels)
+    report = parity.check_decisions(reference, off, 0.5, 0.5, labels)
     assert report.flipped == pytest.approx(10 / 2_000)
     assert report.f1 < report.f1_reference
     off[np.flatnonzero(~labels)[:25]] = 0.9
     with pytest.raises(ExportError, match=r"int8 is too far.*1\.25% of its decisions are flipped"):
-        export.check_variant(reference, off, 0.5, 0.5, labels, variant="int8")
+        parity.check_decisions(reference, off, 0.5, 0.5, labels, variant="int8")
     with pytest.raises(ExportError, match=r"F1 against the labels is 0\.9\d\d where the model has"):
-        export.check_variant(reference, off, 0.5, 0.5, labels, most_flipped=1.0)
+        parity.check_decisions(reference, off, 0.5, 0.5, labels, most_flipped=1.0)
+
+
+def test_one_decision_of_few_pairs_refuses_no_variant() -> None:
+    reference = np.array([0.9] * 5 + [0.1] * 15)
+    off, labels = reference.copy(), reference > 0.5
+    off[0] = 0.4
+    report = parity.check_decisions(reference, off, 0.5, 0.5, labels)
+    assert (report.flipped, report.f1_reference - report.f1) == (0.05, pytest.approx(1 / 9))
+    off[1] = 0.4
+    with pytest.raises(ExportError, match=r"10\.00% of its decisions"):
+        parity.check_decisions(reference, off, 0.5, 0.5, labels)
 
 
 def test_trees_score_as_scikit_learn_does(tmp_path: Path) -> None:
     trees, features = trees_and_features()
-    export.export_trees(trees, tmp_path / "trees.onnx", n_features=N_FEATURES)
+    tree_export.export_trees(trees, tmp_path / "trees.onnx", n_features=N_FEATURES)
     rng = np.random.default_rng(1)
     unseen = rng.normal(size=(4_000, N_FEATURES)).astype(np.float32)
     unseen[rng.random(unseen.shape) < 0.3] = np.nan
@@ -168,7 +184,7 @@ def _opened_trees(threads: int) -> tuple[Session, np.ndarray, np.ndarray]:
         trees, features = trees_and_features()
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "trees.onnx"
-            export.export_trees(trees, path, n_features=N_FEATURES)
+            tree_export.export_trees(trees, path, n_features=N_FEATURES)
             alone, shared = Session(path, device="cpu", threads=1), Session(path, device="cpu", threads=threads)
             one_by_one = np.concatenate([alone.run({"features": row[None]}) for row in features])
             shared.open()
@@ -178,7 +194,7 @@ def _opened_trees(threads: int) -> tuple[Session, np.ndarray, np.ndarray]:
 
 def test_rounding_a_threshold_down_keeps_every_decision() -> None:
     thresholds = np.array([0.1, -0.1, 1 / 3, 1e-40, -1e-40, 0.5, np.inf, 16_777_217.0, 1e300])
-    floored = export._floor_to_float32(thresholds)
+    floored = tree_export._floor_to_float32(thresholds)
     with np.errstate(over="ignore"):
         around = np.stack(
             [floored, np.nextafter(floored, np.float32(np.inf)), np.nextafter(floored, np.float32(-np.inf))]
@@ -189,7 +205,7 @@ def test_rounding_a_threshold_down_keeps_every_decision() -> None:
 def test_trees_that_cannot_be_exported(tmp_path: Path) -> None:
     trees, features = trees_and_features()
     with pytest.raises(ExportError, match=r"trees\.onnx: the trees were fitted on 6 features, not 7"):
-        export.export_trees(trees, tmp_path / "trees.onnx", n_features=7)
+        tree_export.export_trees(trees, tmp_path / "trees.onnx", n_features=7)
     three = HistGradientBoostingClassifier(max_iter=2).fit(features, np.arange(len(features)) % 3)
     categories = np.abs(np.nan_to_num(features[:, 2:3]))
     by_category = HistGradientBoostingClassifier(max_iter=2, categorical_features=[0]).fit(
@@ -197,5 +213,5 @@ def test_trees_that_cannot_be_exported(tmp_path: Path) -> None:
     )
     for classifier, n_features in ((three, N_FEATURES), (by_category, 1)):
         with pytest.raises(ExportError, match="only trees of two classes and numerical features"):
-            export.export_trees(classifier, tmp_path / "trees.onnx", n_features=n_features)
+            tree_export.export_trees(classifier, tmp_path / "trees.onnx", n_features=n_features)
     assert not list(tmp_path.iterdir())

@@ -73,6 +73,8 @@ def test_python_runs_as_printed(page: Path, code: str, tmp_path: Path, monkeypat
     names: dict[str, Any] = {}
     if page.name == "selection.md":
         names = tiny_selection()
+    elif page.name == "merging.md":
+        tiny_models()
     elif "er_distill.training" in code:
         code, names = tiny_training(code)
     exec(compile(code, str(page), "exec"), names)
@@ -86,7 +88,7 @@ def test_every_check_is_of_a_block_that_is_there() -> None:
     assert all(any(part in code for code in blocks) for part in CHECKS)
 
 
-@checks("distill(pairs, known")
+@checks("fit_student(pairs, known")
 def makes_a_student(names: dict[str, Any]) -> None:
     assert Student.load("my-student").threshold > 0
 
@@ -114,6 +116,19 @@ def tiny_training(code: str) -> tuple[str, dict[str, Any]]:
     code, configurations = re.subn(r"EncoderConfig\(base\)\)", little, code)
     assert (bases, configurations) == (1, 1)
     return code, {"SMALL": TreesConfig(rounds=40, least_leaf=10)}
+
+
+@checks("MergeConfig(")
+def makes_a_base(names: dict[str, Any]) -> None:
+    assert (names["Path"]("merged-base") / "model.safetensors").is_file()
+
+
+def tiny_models() -> None:
+    """Write the models that the page on merging merges."""
+    from tests.tiny_encoders import save_bert
+
+    for name in ("products-student", "films-student", "all-MiniLM-L6-v2"):
+        save_bert(Path(name))
 
 
 def tiny_selection() -> dict[str, Any]:
@@ -177,9 +192,9 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 
 def test_the_figures_are_those_of_the_results() -> None:
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    expected = readme_figures.with_figures(readme, readme_figures.read_results())
-    assert readme == expected, "run: python -m benchmarks.readme_figures"
+    for path, block in readme_figures.pages().items():
+        page = path.read_text(encoding="utf-8")
+        assert page == readme_figures.with_figures(page, block), f"{path}: run python -m benchmarks.readme_figures"
 
 
 def test_figures_are_rendered_from_what_is_there() -> None:
@@ -192,7 +207,7 @@ def test_figures_are_rendered_from_what_is_there() -> None:
     assert "| 0.500 | at most 1 |" in block
     assert "2 cores of some CPU" in block
     page = f"a\n{readme_figures.START}\nold\n{readme_figures.END}\nb"
-    assert readme_figures.with_figures(page, results) == page.replace("old\n", block)
-    assert readme_figures.with_figures(page, {}) == page.replace("old\n", "")
-    with pytest.raises(SystemExit, match="README"):
-        readme_figures.with_figures("no markers", results)
+    assert readme_figures.with_figures(page, block) == page.replace("old\n", block)
+    assert readme_figures.with_figures(page, readme_figures.render({})) == page.replace("old\n", "")
+    with pytest.raises(SystemExit, match="figures:start"):
+        readme_figures.with_figures("no markers", block)

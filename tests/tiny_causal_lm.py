@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -18,28 +19,38 @@ _SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 
 
 def save_qwen2(
-    folder: Path, *, obliging: bool = False, n_positions: int = 4096, chat_template: str | None = CHAT_TEMPLATE
+    folder: Path,
+    *,
+    obliging: bool = False,
+    n_positions: int = 4096,
+    chat_template: str | None = CHAT_TEMPLATE,
+    width: int = 32,
+    heads: int = 1,
+    spread: float = 0.02,
+    also_reads: Sequence[str] = (),
 ) -> Path:
     """Write the model and its byte-level BPE tokenizer.
 
     The weights are random, or those of an obliging model: it says ``{"answer": "yes"}`` where the prompt has "yes" in
-    it, and else ``{"answer": "1"}``.
+    it, and else ``{"answer": "1"}``. Adapters alone can teach random weights only where these are not all small:
+    `spread` is their standard deviation. The words of `also_reads` are tokens.
     """
     import torch
     from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
-    pieces = _tokenizer()
+    pieces = _tokenizer(also_reads)
     config = Qwen2Config(
         vocab_size=pieces.get_vocab_size(),
-        hidden_size=2 * pieces.get_vocab_size() if obliging else 32,
+        hidden_size=2 * pieces.get_vocab_size() if obliging else width,
         num_hidden_layers=1 if obliging else 2,
-        num_attention_heads=1,
-        num_key_value_heads=1,
-        intermediate_size=64,
+        num_attention_heads=heads,
+        num_key_value_heads=heads,
+        intermediate_size=2 * width,
         max_position_embeddings=n_positions,
         eos_token_id=pieces.token_to_id("<|im_end|>"),
         bos_token_id=pieces.token_to_id("<|endoftext|>"),
         tie_word_embeddings=False,
+        initializer_range=spread,
     )
     torch.manual_seed(0)
     model = Qwen2ForCausalLM(config)
@@ -54,7 +65,7 @@ def save_qwen2(
     return folder
 
 
-def _tokenizer() -> Any:
+def _tokenizer(also_reads: Sequence[str]) -> Any:
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
     pieces = Tokenizer(models.BPE())
@@ -67,7 +78,7 @@ def _tokenizer() -> Any:
     trainer = trainers.BpeTrainer(
         vocab_size=600, special_tokens=_SPECIAL, initial_alphabet=alphabet, show_progress=False
     )
-    pieces.train_from_iterator(_SAMPLE * 4, trainer)
+    pieces.train_from_iterator([*_SAMPLE, *also_reads] * 4, trainer)
     return pieces
 
 

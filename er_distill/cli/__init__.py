@@ -1,4 +1,4 @@
-"""The command line: `er-distill link`, `dedupe`, `score`, `evaluate`, `label`, `labels`, `info`, `demo`.
+"""The command line of er_distill: one function a command.
 
 It holds no rules of its own: it reads files, calls the library, writes files. Exit code 0: done; 1: it ran and failed,
 with one line on stderr that says why; 2: bad usage.
@@ -15,7 +15,9 @@ from er_distill.cli.about import info
 from er_distill.cli.commands import dedupe, link
 from er_distill.cli.console import Console
 from er_distill.cli.demo import demo
+from er_distill.cli.distill import distill
 from er_distill.cli.evaluation import evaluate
+from er_distill.cli.explain import explain
 from er_distill.cli.label import label
 from er_distill.cli.labels import labels
 from er_distill.cli.scores import score
@@ -29,7 +31,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Each command has an example: er-distill link --help",
 )
-for command in (link, dedupe, score, evaluate, label, labels, info, demo):
+for command in (link, dedupe, score, evaluate, explain, label, labels, distill, info, demo):
     app.command()(command)
 
 

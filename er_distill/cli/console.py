@@ -19,6 +19,9 @@ from er_distill.errors import ErDistillError, ErDistillWarning
 
 P = ParamSpec("P")
 
+_ARGUMENTS = "columns|device|id|base_url|budget|max_calls|max_tokens|teacher|labels|base|output|run"
+"""Arguments of the library that options of the command line are called after."""
+
 
 @dataclass(frozen=True)
 class Console:
@@ -88,23 +91,28 @@ def reported(command: Callable[P, None]) -> Callable[P, None]:
 def _in_one_line(error: Exception) -> str:
     text = " ".join(str(error).split())
     if isinstance(error, ErDistillError):
-        return _as_options(text)
+        return as_options(text)
     if isinstance(error, MemoryError):
         return "there is not enough memory. Link fewer records at a time, or find fewer candidates (--block topk:5)."
     return f"{type(error).__name__}: {text} (this should not happen: er-distill --debug shows where it did)"
 
 
-def _as_options(text: str) -> str:
+def as_options(text: str) -> str:
     """Name the library's arguments as the command line does: ``id=`` is ``--id``, ``device='cpu'`` ``--device cpu``."""
-    text = text.replace("api_key_env=", "--key-variable").replace("base_url=", "--base-url")
-    text = re.sub(r"\b(columns|device|id)='(\S+)'", r"--\1 \2", text)
-    return re.sub(r"\b(columns|device|id)=(?=[\s.,;:]|$)", r"--\1", text)
+    text = text.replace("api_key_env=", "--key-variable").replace("from_student=", "--from")
+    text = re.sub(rf"\b({_ARGUMENTS})='(\S+)'", lambda found: f"{_option(found[1])} {found[2]}", text)
+    text = re.sub(rf"\b({_ARGUMENTS})=(?=\d)", lambda found: f"{_option(found[1])} ", text)
+    return re.sub(rf"\b({_ARGUMENTS})=(?=[\s.,;:]|$)", lambda found: _option(found[1]), text)
+
+
+def _option(argument: str) -> str:
+    return "--" + argument.replace("_", "-")
 
 
 @contextmanager
 def _plain_warnings() -> Iterator[None]:
     def show(message: Warning | str, *_: object, **__: object) -> None:
-        typer.echo(f"warning: {_as_options(' '.join(str(message).split()))}", err=True)
+        typer.echo(f"warning: {as_options(' '.join(str(message).split()))}", err=True)
 
     with warnings.catch_warnings():
         warnings.simplefilter("always", ErDistillWarning)

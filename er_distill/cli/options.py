@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from er_distill.blocking import Exact, Rule, TopK
+from er_distill.cli.console import as_options
 from er_distill.errors import InputError
 from er_distill.files import ENDINGS, format_of
 
@@ -28,7 +29,7 @@ def usage() -> Iterator[None]:
     try:
         yield
     except InputError as error:
-        raise typer.BadParameter(str(error)) from None
+        raise typer.BadParameter(as_options(str(error))) from None
 
 
 def band_of(text: str | None) -> tuple[float, float] | None:

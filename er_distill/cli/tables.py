@@ -49,6 +49,23 @@ def open_two(
     return first, second
 
 
+def open_tables(
+    left: Path,
+    right: Path | None,
+    console: Console,
+    *,
+    columns: Sequence[str] | None,
+    left_on: Sequence[str] | None,
+    right_on: Sequence[str] | None,
+    ids: Sequence[str] | None,
+) -> tuple[Records, Records | None]:
+    """Read the records of two tables, or of one, and say how they were understood."""
+    if right is None:
+        return open_table(left, console, columns=columns, id=None if ids is None else ids[0]).records, None
+    first, second = open_two(left, right, console, columns=columns, left_on=left_on, right_on=right_on, ids=ids)
+    return first.records, second.records
+
+
 def describe(table: Table) -> str:
     """Say what was taken for ids and what is compared."""
     records = table.records

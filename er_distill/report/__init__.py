@@ -7,15 +7,14 @@ the run. Everything that comes from the tables is escaped.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from html import escape
-from importlib.resources import files
-from string import Template
 
 import numpy as np
 
 from er_distill.report.charts import histogram, lines
 from er_distill.report.examples import conflicts, examples
+from er_distill.report.parts import facts, figure, page, tile_row
 from er_distill.report.run import Run
 
 BAND = (0.3, 0.8)
@@ -50,8 +49,7 @@ def render(run: Run, settings: Mapping[str, str], *, band: tuple[float, float] =
         conflicts(run),
         _settings(settings),
     ]
-    page = Template(files("er_distill.report").joinpath("page.html").read_text(encoding="utf-8"))
-    return page.substitute(title=escape(f"{run.title} - er_distill"), body="\n".join(filter(None, sections)))
+    return page(run.title, sections)
 
 
 def _header(run: Run, settings: Mapping[str, str]) -> str:
@@ -76,12 +74,7 @@ def _tiles(run: Run) -> str:
         ("pairs a second", f"{run.pairs_per_second:,.0f}"),
         ("seconds in all", f"{run.seconds:,.1f}"),
     ]
-    return _tile_row("found", found) + _tile_row("cost", [*records, *cost])
-
-
-def _tile_row(name: str, tiles: Iterable[tuple[str, str]]) -> str:
-    cells = "".join(f"<div><dt>{escape(label)}</dt><dd>{value}</dd></div>" for label, value in tiles)
-    return f'<dl class="tiles {name}">{cells}</dl>'
+    return tile_row("found", found) + tile_row("cost", [*records, *cost])
 
 
 def _scores(run: Run) -> str:
@@ -105,7 +98,7 @@ def _scores(run: Run) -> str:
         (f"{edges[i]:.2f} to {edges[i + 1]:.2f}", f"{counts['match'][i]:,}", f"{counts['other'][i]:,}")
         for i in range(_BINS)
     ]
-    figures = [_figure("Scores", chart, keys + "logarithmic scale", ("score", *names), rows), _curve(run)]
+    figures = [figure("Scores", chart, keys + "logarithmic scale", ("score", *names), rows), _curve(run)]
     return (
         "<section><h2>How sure the student is</h2><p>Scores are probabilities. Many pairs at both ends and few between "
         f'mean clear decisions.</p><div class="charts">{"".join(figures)}</div></section>'
@@ -131,30 +124,10 @@ def _curve(run: Run) -> str:
         (f"{curve.thresholds[i]:.2f}", *("-" if np.isnan(line[i]) else f"{line[i]:.3f}" for line in series.values()))
         for i in range(5, 100, 5)
     ]
-    return _figure("Threshold", chart, keys + best, ("threshold", *_CURVES.values()), rows)
+    return figure("Threshold", chart, keys + best, ("threshold", *_CURVES.values()), rows)
 
 
 _CURVES = {"precision": "precision", "recall": "recall", "f1": "F1"}
-
-
-def _figure(heading: str, chart: str, caption: str, columns: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    return (
-        f'<figure class="card"><h3>{heading}</h3>{chart}<figcaption>{caption}</figcaption>'
-        f"<details><summary>The numbers</summary>{_table(columns, rows)}</details></figure>"
-    )
-
-
-def _table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    """A table whose first column is text and whose others are numbers; every cell is escaped."""
-    head = "".join(f'<th scope="col"{_number(i)}>{escape(name)}</th>' for i, name in enumerate(columns))
-    body = "".join(
-        "<tr>" + "".join(f"<td{_number(i)}>{escape(cell)}</td>" for i, cell in enumerate(row)) + "</tr>" for row in rows
-    )
-    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
-
-
-def _number(column: int) -> str:
-    return ' class="number"' if column else ""
 
 
 def _blocking(run: Run) -> str:
@@ -175,17 +148,12 @@ def _blocking(run: Run) -> str:
     rows += [(f"found by rule: {rule}", f"{pairs:,}") for rule, pairs in report.rules]
     return (
         "<section><h2>Blocking</h2><p>Which pairs were looked at. A match that blocking cuts cannot be found later.</p>"
-        f'<div class="card">{_facts(rows)}</div></section>'
+        f'<div class="card">{facts(rows)}</div></section>'
     )
 
 
 def _settings(settings: Mapping[str, str]) -> str:
     return (
         "<section><h2>Settings</h2><p>What is needed to repeat this run.</p>"
-        f'<div class="card">{_facts(settings.items())}</div></section>'
+        f'<div class="card">{facts(settings.items())}</div></section>'
     )
-
-
-def _facts(rows: Iterable[tuple[str, str]]) -> str:
-    body = "".join(f'<tr><th scope="row">{escape(name)}</th><td>{escape(value)}</td></tr>' for name, value in rows)
-    return f'<table class="facts"><tbody>{body}</tbody></table>'

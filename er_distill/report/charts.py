@@ -1,4 +1,4 @@
-"""The two charts of the report, as inline SVG.
+"""The charts of a page, as inline SVG.
 
 Colours and fonts come from the page's style sheet by class, so that a chart follows its light or dark theme.
 """
@@ -92,6 +92,28 @@ def lines(
         parts.append(f'<polyline class="line {escape(name)}" points="{points}"/>')
     # Lines seldom come near the ground, bars seldom near the ceiling.
     return _svg(title, description, parts, threshold, label, text_y=_TOP + _PLOT_HEIGHT - 8)
+
+
+def calibration(title: str, description: str, points: Sequence[tuple[float, float, int]], *, label: str) -> str:
+    """Draw how often what was given a probability is so; on the diagonal, as often as was said. Large dots are many.
+
+    Parameters
+    ----------
+    title, description, label
+        As in `histogram`.
+    points : sequence of (float, float, int)
+        Mean probability of a bin, share that is so, and how many are in it; by ascending probability.
+    """
+    parts = [_horizontal(_TOP + _PLOT_HEIGHT * (1 - tick), f"{tick:.1f}") for tick in (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)]
+    places = [(_LEFT + x * _PLOT_WIDTH, _TOP + _PLOT_HEIGHT * (1 - y)) for x, y, _ in points]
+    parts.append(f'<polyline class="line ideal" points="{_LEFT},{_TOP + _PLOT_HEIGHT} {_LEFT + _PLOT_WIDTH},{_TOP}"/>')
+    most = max((count for *_, count in points), default=1)
+    parts += [
+        f'<circle class="dot match" cx="{x:.1f}" cy="{y:.1f}" r="{2 + 4 * np.sqrt(count / most):.1f}"><title>'
+        f"{count:,} at {mean:.3f}: {share:.3f}</title></circle>"
+        for (x, y), (mean, share, count) in zip(places, points, strict=True)
+    ]
+    return _svg(title, description, parts, None, label, text_y=0)
 
 
 def _horizontal(y: float, text: str) -> str:

@@ -13,9 +13,12 @@ from er_distill.errors import MissingExtraError
 
 if TYPE_CHECKING:
     from er_distill.training.criterion import Criterion, judge, likely_truth
+    from er_distill.training.distillation import distill
     from er_distill.training.encoder import EncoderConfig
     from er_distill.training.labels import Candidates, Labels, from_synthetic, from_table, read_task
-    from er_distill.training.pipeline import DistillConfig, distill
+    from er_distill.training.pipeline import fit_student
+    from er_distill.training.recipe import DistillConfig
+    from er_distill.training.runs import Run
     from er_distill.training.trees import TreesConfig
 
 __all__ = [
@@ -24,8 +27,10 @@ __all__ = [
     "DistillConfig",
     "EncoderConfig",
     "Labels",
+    "Run",
     "TreesConfig",
     "distill",
+    "fit_student",
     "from_synthetic",
     "from_table",
     "judge",
@@ -36,11 +41,13 @@ __all__ = [
 _HOME_OF = {
     "Candidates": "labels",
     "Criterion": "criterion",
-    "DistillConfig": "pipeline",
+    "DistillConfig": "recipe",
     "EncoderConfig": "encoder",
     "Labels": "labels",
+    "Run": "runs",
     "TreesConfig": "trees",
-    "distill": "pipeline",
+    "distill": "distillation",
+    "fit_student": "pipeline",
     "from_synthetic": "labels",
     "from_table": "labels",
     "judge": "criterion",

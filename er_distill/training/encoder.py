@@ -1,13 +1,9 @@
-"""Listwise training of a cross-encoder that reads two records at once.
-
-The question a teacher answers is "which of these candidates is this record, or none of them?". The encoder learns that
-question: the logits of a query's candidates, with 0 for "none" beside them, go through one softmax, so that a pair's
-logit is its log-odds against "none". Where several candidates may be right (dedup, a teacher who names two) a softmax
-cannot say so, and each pair is a yes-or-no question of its own; its logit still is the log-odds against "no".
-"""
+"""Training of a cross-encoder that reads two records at once: what it loses on a list is in `losses`."""
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,20 +13,39 @@ from typing import Literal
 import numpy as np
 
 from er_distill.errors import InputError, did_you_mean
-from er_distill.pairs import Pairs
-from er_distill.tokens import PairEncoder
 from er_distill.training import missing_extra
+from er_distill.training.adapters import add_adapters, freeze_layers
+from er_distill.training.checkpoints import Checkpoints, Standing, trained_parameters
+from er_distill.training.lists import (
+    CandidateList,
+    EncoderTask,
+    check_classes,
+    check_tasks,
+    cut_into_lists,
+    digest,
+    pad,
+    plan_epoch,
+)
+from er_distill.training.losses import imitation_loss, list_loss
 from er_distill.training.pretrained import EncoderModel, choose_device, has_bfloat16, load_base
 
 try:
     import torch
-    from torch.nn import functional as F
     from tqdm import tqdm
 except ImportError as error:
     raise missing_extra(error) from error
 
-# Votes of several teachers are averaged in floats: a sum this little above 1 still is one choice.
-_ONE_CHOICE = 1.001
+__all__ = ["EncoderConfig", "EncoderTask", "train_encoder"]
+
+_CHOICES = {
+    "objective": ("listwise", "pairwise", "both"),
+    "imitate": ("distribution", "margin"),
+    "dtype": ("auto", "float32", "bfloat16"),
+}
+_ABOVE_ZERO = (
+    *("max_length", "epochs", "learning_rate", "max_gradient"),
+    *("batch_tokens", "accumulate", "list_pairs", "temperature", "lora_alpha"),
+)
 
 
 @dataclass(frozen=True)
@@ -50,58 +65,44 @@ class EncoderConfig:
     warmup: float = 0.1  # share of the steps in which the rate climbs to its peak; then it falls linearly to 0
     weight_decay: float = 0.01  # of AdamW, on matrices only
     max_gradient: float = 1.0  # norm above which a step's gradient is scaled down
-    batch_tokens: int = 2_048  # tokens a step, padding included: bounds the memory
+    batch_tokens: int = 2_048  # tokens a forward pass, padding included: bounds the memory
+    accumulate: int = 1  # forward passes a step
     list_pairs: int = 16  # pairs a list; longer candidate lists are cut at random into several
     objective: Literal["listwise", "pairwise", "both"] = "listwise"
+    imitate: Literal["distribution", "margin"] = "distribution"  # what of the tasks' teacher_logit is learned
+    imitation: float = 0.5  # share of the loss that is imitation, in lists that have teacher_logit
+    temperature: float = 2.0  # of both softmaxes when a distribution is imitated
+    lora_rank: int = 0  # of low-rank adapters beside the layers' matrices, which alone are trained; 0: all is trained
+    lora_alpha: int = 32  # an adapter is added times lora_alpha / lora_rank
+    frozen_layers: int = 0  # lowest layers that stay as they are, with the embeddings below them
+    patience: int = 0  # epochs without a lower loss on held-out lists before training stops; 0: it never does
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"  # auto: bfloat16 autocast where the hardware has it
     device: str = "auto"  # auto: cuda where there is one, else cpu
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name, known in (
-            ("objective", ("listwise", "pairwise", "both")),
-            ("dtype", ("auto", "float32", "bfloat16")),
-        ):
+        for name, known in _CHOICES.items():
             value = getattr(self, name)
             if value not in known:
                 raise InputError(f"EncoderConfig: there is no {name} {value!r}. {did_you_mean(value, known)}")
-        for name in ("max_length", "epochs", "learning_rate", "batch_tokens", "list_pairs", "max_gradient"):
+        for name in _ABOVE_ZERO:
             if not getattr(self, name) > 0:
                 raise InputError(f"EncoderConfig: {name} must be above 0, not {getattr(self, name)!r}.")
-
-
-@dataclass(frozen=True)
-class EncoderTask:
-    """Candidate pairs with labels.
-
-    Attributes
-    ----------
-    left_texts : list of str
-        Texts of the left records.
-    right_texts : list of str or None
-        Texts of the right records; None when both sides are one table.
-    pairs : Pairs
-        The candidate pairs, m of them.
-    target : ndarray of float, shape (m,)
-        How sure the teachers are that the pair is a match, 0 to 1; nan for a pair that is not trained on.
-    weight : ndarray of float, shape (m,), optional
-        How much a pair counts; by default 1.
-    name : str
-        What messages call the task.
-    """
-
-    left_texts: list[str]
-    right_texts: list[str] | None
-    pairs: Pairs
-    target: np.ndarray
-    weight: np.ndarray | None = None
-    name: str = "task"
+        for name in ("warmup", "imitation"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise InputError(f"EncoderConfig: {name} is a share, 0 to 1, not {getattr(self, name)!r}.")
+        for name in ("lora_rank", "frozen_layers", "patience"):
+            if getattr(self, name) < 0:
+                raise InputError(f"EncoderConfig: {name} must be 0 or above, not {getattr(self, name)!r}.")
 
 
 def train_encoder(
     tasks: Sequence[EncoderTask],
     config: EncoderConfig,
     *,
+    held_out: Sequence[EncoderTask] = (),
+    checkpoints: Path | None = None,
+    checkpoint_seconds: float = 60.0,
     progress: bool = False,
     log: Callable[[int, int, float], None] | None = None,
 ) -> EncoderModel:
@@ -112,6 +113,15 @@ def train_encoder(
     tasks : sequence of EncoderTask
         One model learns all of them.
     config : EncoderConfig
+    held_out : sequence of EncoderTask
+        Lists that are not trained on. The model is the one after the epoch with the lowest loss on their labels, and
+        ``config.patience`` says when to stop.
+    checkpoints : Path, optional
+        A folder that keeps the state of the run. A run that was killed and is started again with the same arguments
+        goes on from there and ends with the same model; one of other arguments replaces it. It may be removed once the
+        model is kept.
+    checkpoint_seconds : float
+        From one checkpoint to the next: what a kill can cost.
     progress : bool
         Whether to show a progress bar.
     log : callable, optional
@@ -125,7 +135,7 @@ def train_encoder(
     Raises
     ------
     InputError
-        When the labels or the base cannot be trained on, or the training diverges.
+        When the labels or the base cannot be trained on, the training diverges, or a checkpoint cannot be written.
     DeviceError
         When the device cannot be had.
 
@@ -134,193 +144,138 @@ def train_encoder(
     Where other work shares the cores, set ``OMP_WAIT_POLICY=PASSIVE`` in the environment before Python starts: torch's
     threads otherwise spin while they wait for each other, and a step takes twenty times as long.
     """
-    _check_labels(tasks)
+    check_tasks([*tasks, *held_out])
+    check_classes(tasks)
+    if held_out and all(np.isnan(task.target).all() for task in held_out):
+        raise InputError("The held-out tasks have no labelled pair. Leave them out, or hold labelled queries out.")
+    if config.patience and not held_out:
+        raise InputError("EncoderConfig: patience needs lists that are not trained on. Give train_encoder held_out.")
     device = choose_device(config.device)
-    half = has_bfloat16(device) if config.dtype == "auto" else config.dtype == "bfloat16"
     rng = np.random.default_rng(config.seed)
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(config.seed)
         trained = load_base(config.base, config.max_length)
-        model = trained.model.to(device)
-        lists = _cut_into_lists(tasks, trained, config, rng)
-        epochs = [_plan_epoch(lists, config.batch_tokens, rng) for _ in range(config.epochs)]
+        freeze_layers(trained.model, config.frozen_layers)
+        merge = add_adapters(trained.model, config.lora_rank, config.lora_alpha) if config.lora_rank else None
+        trained.model.to(device)
+        lists = cut_into_lists(tasks, trained, config.list_pairs, rng)
+        epochs = [_plan_steps(lists, config, rng) for _ in range(config.epochs)]
+        looked_at = cut_into_lists(held_out, trained, config.list_pairs, rng)
+        measured = plan_epoch(looked_at, config.batch_tokens, rng) if looked_at else []
+
         n_steps = sum(map(len, epochs))
         # Batches of long texts hold fewer lists; a divisor of their own would make those lists count for more.
         lists_a_step = len(lists) * config.epochs / n_steps
+        optimizer = _optimizer(trained.model, config)
+        standing, kept = Standing(), None
+        if checkpoints is not None:
+            run = _run_of(config, trained.model, lists, looked_at)
+            kept = Checkpoints(checkpoints, run, trained.model, optimizer, checkpoint_seconds)
+            standing = kept.resume()
 
-        matrices = [p for p in model.parameters() if p.ndim >= 2]
-        vectors = [p for p in model.parameters() if p.ndim < 2]
-        groups = [{"params": matrices, "weight_decay": config.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
-        optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, fused=True)
-        n_warmup = max(1, round(config.warmup * n_steps))
-        schedule = torch.optim.lr_scheduler.LambdaLR(
-            optimizer, lambda step: min((step + 1) / n_warmup, (n_steps - step) / max(1, n_steps - n_warmup))
-        )
-
-        model.train()
-        batches = (batch for epoch in epochs for batch in epoch)
-        for step, batch in enumerate(tqdm(batches, "training", n_steps, disable=not progress, unit="step"), start=1):
-            chosen = [lists[k] for k in batch]
-            inputs = _pad(chosen, trained, device)
-            with torch.autocast(device.type, dtype=torch.bfloat16, enabled=half):
-                logits = model(**inputs).logits[:, 0].float()
-            scores = logits.split([len(one.target) for one in chosen])
-            losses = [list_loss(score, one, config.objective) for score, one in zip(scores, chosen, strict=True)]
-            loss = torch.stack(losses).sum() / lists_a_step
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), config.max_gradient)
-            optimizer.step()
-            schedule.step()
-            optimizer.zero_grad()
-            value = loss.item() * lists_a_step / len(chosen)
-            if not math.isfinite(value):
-                raise InputError(
-                    f"Training diverged in step {step}: the loss is {value}. Lower EncoderConfig.learning_rate."
-                )
-            if log is not None:
-                log(step, n_steps, value)
+        ends = np.cumsum([len(epoch) for epoch in epochs]).tolist()
+        steps = [step for epoch in epochs for step in epoch]
+        with tqdm(desc="training", total=n_steps, initial=standing.step, disable=not progress, unit="step") as bar:
+            while standing.step < n_steps and not 0 < config.patience <= standing.waited:
+                for group in optimizer.param_groups:
+                    group["lr"] = config.learning_rate * _rate(standing.step, n_steps, config.warmup)
+                trained.model.train()
+                total = 0.0
+                for batch in steps[standing.step]:
+                    chosen = [lists[k] for k in batch]
+                    loss = torch.stack(_losses(trained, chosen, config, device)).sum() / lists_a_step
+                    loss.backward()
+                    total += loss.item()
+                torch.nn.utils.clip_grad_norm_(trained_parameters(trained.model).values(), config.max_gradient)
+                optimizer.step()
+                optimizer.zero_grad()
+                value = total * lists_a_step / sum(map(len, steps[standing.step]))
+                standing.step += 1
+                if not math.isfinite(value):
+                    raise InputError(
+                        f"Training diverged in step {standing.step}: the loss is {value}. "
+                        "Lower EncoderConfig.learning_rate."
+                    )
+                if standing.step in ends and measured:
+                    _keep_the_best(standing, trained, _held_out_loss(trained, looked_at, measured, config, device))
+                if kept is not None:
+                    kept.save_when_due(standing)
+                if log is not None:
+                    log(standing.step, n_steps, value)
+                bar.update()
+        if kept is not None:
+            kept.save(standing)
+        with torch.no_grad():
+            for name, values in trained_parameters(trained.model).items():
+                values.copy_(standing.best.get(name, values))
+        model = trained.model if merge is None else merge()
+        model.requires_grad_(True)
         model.eval()
-    return trained
+    return dataclasses.replace(trained, model=model)
 
 
-@dataclass(frozen=True)
-class CandidateList:
-    """Candidates of one query that are trained on together.
-
-    Attributes
-    ----------
-    inputs : list of (input_ids, token_type_ids)
-        By pair, k of them, each of the pair's own length.
-    target, weight : Tensor of float32, shape (k,)
-    choose_one : bool
-        Whether at most one of them is right.
-    """
-
-    inputs: list[tuple[np.ndarray, np.ndarray]]
-    target: torch.Tensor
-    weight: torch.Tensor
-    choose_one: bool
-
-    @property
-    def length(self) -> int:
-        """Tokens of its longest pair."""
-        return max(len(ids) for ids, _ in self.inputs)
+def _plan_steps(
+    lists: Sequence[CandidateList], config: EncoderConfig, rng: np.random.Generator
+) -> list[list[list[int]]]:
+    """Plan an epoch: its steps, each of some batches, each of some lists."""
+    batches = plan_epoch(lists, config.batch_tokens, rng)
+    return [batches[begin : begin + config.accumulate] for begin in range(0, len(batches), config.accumulate)]
 
 
-def list_loss(logits: torch.Tensor, candidates: CandidateList, objective: str) -> torch.Tensor:
-    """Return the loss of one list; its gradient by a logit is (probability - target) whatever the objective.
-
-    Parameters
-    ----------
-    logits : Tensor of float32, shape (k,)
-    candidates : CandidateList
-    objective : {"listwise", "pairwise", "both"}
-
-    Returns
-    -------
-    Tensor of float32, a scalar
-    """
-    target, weight = candidates.target.to(logits.device), candidates.weight.to(logits.device)
-    loss = logits.new_zeros(())
-    listwise = objective != "pairwise" and candidates.choose_one
-    if listwise:
-        wanted = torch.cat([(1 - target.sum()).clamp(min=0)[None], target])
-        given = torch.cat([logits.new_zeros(1), logits])
-        loss = loss + weight.mean() * F.cross_entropy(given, wanted)
-    if objective == "both" or not listwise:
-        loss = loss + F.binary_cross_entropy_with_logits(logits, target, weight, reduction="sum")
-    return loss
+def _optimizer(model: torch.nn.Module, config: EncoderConfig) -> torch.optim.AdamW:
+    parameters = trained_parameters(model).values()
+    matrices, vectors = ([p for p in parameters if (p.ndim >= 2) is wanted] for wanted in (True, False))
+    groups = [{"params": matrices, "weight_decay": config.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, lr=config.learning_rate, fused=True)
 
 
-def _check_labels(tasks: Sequence[EncoderTask]) -> None:
-    labels = [np.zeros(0)]
-    for task in tasks:
-        m = len(task.pairs)
-        if task.pairs.one_table != (task.right_texts is None):
-            raise InputError(
-                f"{task.name}: right_texts must be None when both sides of the pairs are one table, and only then."
-            )
-        for name, values in (("target", task.target), ("weight", task.weight)):
-            if values is not None and values.shape != (m,):
-                raise InputError(f"{task.name}: {name} has shape {values.shape}, its pairs need ({m},).")
-        known = ~np.isnan(task.target)
-        target = task.target[known]
-        if ((target < 0) | (target > 1)).any():
-            raise InputError(f"{task.name}: target must be between 0 and 1, or nan for pairs that are not trained on.")
-        if task.weight is not None and not (np.isfinite(task.weight[known]) & (task.weight[known] >= 0)).all():
-            raise InputError(f"{task.name}: weight must be 0 or above for every labelled pair.")
-        labels.append(target)
-    known = np.concatenate(labels)
-    names = ", ".join(task.name for task in tasks) or "no task"
-    if not len(known):
-        raise InputError(
-            f"There is no labelled pair to train on ({names}). Join the labels to the candidate pairs first."
-        )
-    if (known >= 0.5).all() or (known < 0.5).all():
-        kind = "a match" if known[0] >= 0.5 else "no match"
-        raise InputError(
-            f"All {len(known):,} labelled pairs are {kind} ({names}). Training needs both kinds: label more."
-        )
+def _rate(step: int, n_steps: int, warmup: float) -> float:
+    """Share of the peak learning rate that the step after `step` others takes."""
+    n_warmup = max(1, round(warmup * n_steps))
+    return min((step + 1) / n_warmup, (n_steps - step) / max(1, n_steps - n_warmup))
 
 
-def _cut_into_lists(
-    tasks: Sequence[EncoderTask], model: EncoderModel, config: EncoderConfig, rng: np.random.Generator
-) -> list[CandidateList]:
-    """Group each task's labelled pairs by query. Every pair is in exactly one list."""
-    encoder = PairEncoder(model.tokenizer, model.max_length)
-    lists = []
-    for task in tasks:
-        rows = np.flatnonzero(~np.isnan(task.target))
-        pairs = task.pairs.take(rows)
-        target = torch.from_numpy(task.target[rows].astype(np.float32))
-        weight = (
-            torch.ones(len(rows)) if task.weight is None else torch.from_numpy(task.weight[rows].astype(np.float32))
-        )
-        left = encoder.table(task.left_texts)
-        right = left if task.right_texts is None else encoder.table(task.right_texts)
-        inputs: dict[int, tuple[np.ndarray, np.ndarray]] = {}
-        for batch in encoder.batches(left, right, pairs, 1_024):
-            ids, types = batch.input_ids.astype(np.int32), batch.token_type_ids.astype(np.int8)
-            inputs.update(zip(batch.rows.tolist(), zip(ids, types, strict=True), strict=True))
-        order = np.argsort(pairs.left, kind="stable")
-        for query in np.split(order, np.flatnonzero(np.diff(pairs.left[order])) + 1):
-            if not len(query):
-                continue
-            for part in np.array_split(rng.permutation(query), math.ceil(len(query) / config.list_pairs)):
-                choose_one = not task.pairs.one_table and float(target[part].sum()) <= _ONE_CHOICE
-                lists.append(
-                    CandidateList([inputs[row] for row in part.tolist()], target[part], weight[part], choose_one)
-                )
-    return lists
+def _losses(
+    trained: EncoderModel, chosen: Sequence[CandidateList], config: EncoderConfig, device: torch.device
+) -> list[torch.Tensor]:
+    """Return the loss of each list."""
+    half = has_bfloat16(device) if config.dtype == "auto" else config.dtype == "bfloat16"
+    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=half):
+        logits = trained.model(**pad(chosen, trained, device)).logits[:, 0].float()
+    losses = []
+    for score, one in zip(logits.split([len(one.target) for one in chosen]), chosen, strict=True):
+        loss = list_loss(score, one, config.objective)
+        if one.teacher is not None:
+            imitated = imitation_loss(score, one, config.imitate, config.temperature)
+            loss = (1 - config.imitation) * loss + config.imitation * imitated
+        losses.append(loss)
+    return losses
 
 
-def _plan_epoch(lists: list[CandidateList], batch_tokens: int, rng: np.random.Generator) -> list[list[int]]:
-    """Cut an epoch into batches of lists of about one length, so that little of a batch is padding; in random order."""
-    length = np.array([one.length for one in lists])
-    # The noise lets a list meet others than those of exactly its length, and different ones each epoch.
-    order = np.argsort(length * rng.uniform(0.9, 1.1, len(lists)))
-    batches: list[list[int]] = []
-    n_pairs, longest = 0, 0
-    for k in order.tolist():
-        n_pairs, longest = n_pairs + len(lists[k].target), max(longest, length[k])
-        if not batches or n_pairs * longest > batch_tokens:
-            batches.append([])
-            n_pairs, longest = len(lists[k].target), length[k]
-        batches[-1].append(k)
-    return [batches[k] for k in rng.permutation(len(batches))]
+def _held_out_loss(
+    trained: EncoderModel,
+    lists: Sequence[CandidateList],
+    batches: Sequence[Sequence[int]],
+    config: EncoderConfig,
+    device: torch.device,
+) -> float:
+    trained.model.eval()
+    with torch.inference_mode():
+        losses = [loss for batch in batches for loss in _losses(trained, [lists[k] for k in batch], config, device)]
+        return float(torch.stack(losses).mean())
 
 
-def _pad(lists: list[CandidateList], model: EncoderModel, device: torch.device) -> dict[str, torch.Tensor]:
-    inputs = [pair for one in lists for pair in one.inputs]
-    shape = len(inputs), max(one.length for one in lists)
-    pad = getattr(model.model.config, "pad_token_id", None) or 0
-    padded = {
-        "input_ids": np.full(shape, pad),
-        "attention_mask": np.zeros(shape, int),
-        "token_type_ids": np.zeros(shape, int),
-    }
-    for row, (ids, types) in enumerate(inputs):
-        padded["input_ids"][row, : len(ids)] = ids
-        padded["attention_mask"][row, : len(ids)] = 1
-        padded["token_type_ids"][row, : len(ids)] = types
-    return {name: torch.from_numpy(padded[name]).to(device) for name in model.input_names}
+def _keep_the_best(standing: Standing, trained: EncoderModel, loss: float) -> None:
+    if loss < standing.best_loss:
+        standing.best_loss, standing.waited = loss, 0
+        standing.best = {name: p.detach().clone() for name, p in trained_parameters(trained.model).items()}
+    else:
+        standing.waited += 1
+
+
+def _run_of(config: EncoderConfig, model: torch.nn.Module, *lists: Sequence[CandidateList]) -> str:
+    """Name what a run starts from: the configuration, each number of the base and its new head, each list."""
+    seen = hashlib.sha256(repr(config).encode())
+    for values in model.parameters():
+        seen.update(values.detach().cpu().numpy())
+    return "-".join([seen.hexdigest(), *map(digest, lists)])

@@ -110,10 +110,7 @@ def mark_current(database: Database, candidates: Candidates) -> int:
     int
         Questions with an answer that are about records the tables no longer hold, or hold otherwise.
     """
-    flags = [
-        (question is not None and _identity(_content(candidates, question)) == identity, identity)
-        for identity, question in _posed(database, candidates)
-    ]
+    flags = [(question is not None, identity) for identity, question in _posed_alike(database, candidates)]
     with database.transaction():
         for current, identity in flags:
             database.run("UPDATE questions SET current = ? WHERE id = ?", int(current), identity)
@@ -128,31 +125,27 @@ def outdated(database: Database) -> int:
     return int(count["n"])
 
 
-def read_kept(database: Database, name: str) -> Kept:
-    """Read the current questions that have an answer, and the answers.
+def read_kept(database: Database, name: str, candidates: Candidates | None = None) -> Kept:
+    """Read the questions that have an answer, and the answers.
 
     Parameters
     ----------
     database : Database
     name : str
         What messages call the candidates.
+    candidates : Candidates, optional
+        The tables to read the questions in; what they do not pose as it was asked is left out. By default the tables of
+        the last run on the folder, made of the questions alone.
     """
-    rows = database.rows(
-        "SELECT * FROM questions WHERE current AND id IN (SELECT question FROM answers) ORDER BY rowid"
-    )
-    one_table = any(row["one_table"] for row in rows)
-    left: dict[str, dict[str, str]] = {}
-    right = left if one_table else {}
-    for row in rows:
-        query, *listed = json.loads(row["records"])
-        left[row["query_id"]] = query
-        right.update(zip(json.loads(row["candidate_ids"]), listed, strict=True))
-    candidates = _candidates(name, left, None if one_table else right, rows)
-    of_id = {
-        identity: question
-        for identity, question in _posed(database, candidates, "WHERE current")
-        if question is not None
-    }
+    rows = database.rows("SELECT * FROM questions WHERE id IN (SELECT question FROM answers) ORDER BY rowid")
+    if candidates is None:
+        rows = [row for row in rows if row["current"]]
+        candidates = _as_asked(name, rows)
+        posed = _posed(database, candidates, "WHERE current")
+    else:
+        posed = _posed_alike(database, candidates)
+    of_id = {identity: question for identity, question in posed if question is not None}
+    rows = [row for row in rows if row["id"] in of_id]
     answers: dict[str, dict[Question, Answer]] = {}
     licences = {}
     for row in database.rows("SELECT * FROM answers ORDER BY teacher"):
@@ -168,6 +161,25 @@ def read_kept(database: Database, name: str) -> Kept:
             )
     questions = tuple(of_id[row["id"]] for row in rows)
     return Kept(candidates, questions, tuple(row["round"] for row in rows), answers, licences)
+
+
+def _as_asked(name: str, rows: Sequence[Any]) -> Candidates:
+    """The records that kept questions are about, as tables, with the pairs that were asked about."""
+    one_table = any(row["one_table"] for row in rows)
+    left: dict[str, dict[str, str]] = {}
+    right = left if one_table else {}
+    for row in rows:
+        query, *listed = json.loads(row["records"])
+        left[row["query_id"]] = query
+        right.update(zip(json.loads(row["candidate_ids"]), listed, strict=True))
+    return _candidates(name, left, None if one_table else right, rows)
+
+
+def _posed_alike(database: Database, candidates: Candidates) -> Iterator[tuple[str, Question | None]]:
+    """As `_posed`; None also where the records say something else than when the question was asked."""
+    for identity, question in _posed(database, candidates):
+        alike = question is not None and _identity(_content(candidates, question)) == identity
+        yield identity, question if alike else None
 
 
 def _posed(database: Database, candidates: Candidates, where: str = "") -> Iterator[tuple[str, Question | None]]:

@@ -25,6 +25,7 @@ except ImportError as error:
     raise missing_extra(error) from error
 
 _PREDICT_AT_ONCE = 64
+_WEIGHTS = ("model*.safetensors", "pytorch_model*.bin")
 
 
 @dataclass(frozen=True)
@@ -93,15 +94,9 @@ def load_base(path: str | Path, max_length: int) -> EncoderModel:
         When the base is not there, is no encoder, has no fast tokenizer, or reads fewer tokens.
     """
     base = str(path)
+    tokenizer = check_base(base)
     with quiet_transformers():
-        about = load(transformers.AutoConfig, base)
-        if about.model_type not in MODEL_FOR_MASKED_LM_MAPPING_NAMES or about.is_encoder_decoder:
-            raise InputError(f"base {base!r} is a {about.model_type} model, no encoder. Name one like BERT or RoBERTa.")
-        tokenizer = load(transformers.AutoTokenizer, base)
         model = load(transformers.AutoModelForSequenceClassification, base, num_labels=1, dtype=torch.float32)
-    # Without tokenizer files transformers hands out an empty tokenizer that knows the special tokens alone.
-    if not tokenizer.is_fast or set(tokenizer.get_vocab()) <= set(tokenizer.all_special_tokens):
-        raise InputError(f"base {base!r} has no tokenizer.json. Save the model's fast tokenizer into it.")
     loaded = EncoderModel(model, tokenizer.backend_tokenizer, max_length)
     many = ["a " * max_length]
     try:
@@ -109,6 +104,50 @@ def load_base(path: str | Path, max_length: int) -> EncoderModel:
     except (IndexError, RuntimeError) as error:
         raise InputError(f"base {base!r} cannot read {max_length} tokens. Lower max_length.") from error
     return loaded
+
+
+def check_base(path: str | Path) -> Any:
+    """See that a base can be trained on, by its configuration and its tokenizer: the weights are not read.
+
+    Parameters
+    ----------
+    path : str or Path
+        A transformers id, or a folder.
+
+    Returns
+    -------
+    transformers.PreTrainedTokenizerFast
+        Its tokenizer.
+
+    Raises
+    ------
+    InputError
+        When the base is not there, is no encoder, or has no weights or no fast tokenizer.
+    """
+    base = str(path)
+    with quiet_transformers():
+        about = load(transformers.AutoConfig, base)
+        decodes = about.is_encoder_decoder or getattr(about, "is_decoder", False)
+        if decodes or about.model_type not in MODEL_FOR_MASKED_LM_MAPPING_NAMES:
+            raise InputError(f"base {base!r} is a {about.model_type} model, no encoder. Name one like BERT or RoBERTa.")
+        if Path(base).is_dir() and not any(any(Path(base).glob(pattern)) for pattern in _WEIGHTS):
+            raise InputError(f"base {base!r} has no model.safetensors. Save the whole model into it.")
+        return load_tokenizer(base)
+
+
+def load_tokenizer(base: str) -> Any:
+    """Load the base's tokenizer.
+
+    Raises
+    ------
+    InputError
+        When there is none, or no fast one.
+    """
+    tokenizer = load(transformers.AutoTokenizer, base)
+    # Without tokenizer files transformers hands out an empty tokenizer that knows the special tokens alone.
+    if not tokenizer.is_fast or set(tokenizer.get_vocab()) <= set(tokenizer.all_special_tokens):
+        raise InputError(f"base {base!r} has no tokenizer.json. Save the model's fast tokenizer into it.")
+    return tokenizer
 
 
 def load(kind: Any, path: str, *, what: str = "base", **options: Any) -> Any:

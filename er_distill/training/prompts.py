@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from er_distill.errors import InputError
+from er_distill.selecting import neutralise
 
 Record = tuple[tuple[str, str], ...]
 """Field names and values of one record, in order; only fields with a value."""
@@ -62,9 +63,6 @@ _CONTRAST = (
     "In plain text: say in one sentence which values of the records led you to this answer, then for every other "
     "possible answer, in one sentence each, why it is wrong."
 )
-
-# Nothing a record holds can close its tag, open a chat template's control token, or look like an answer.
-_NEUTRAL = str.maketrans({"<": "(", ">": ")", "[": "(", "]": ")", "{": "(", "}": ")", "\n": " ", "\r": " "})
 
 
 @dataclass(frozen=True)
@@ -186,11 +184,6 @@ def with_examples(prompt: Prompt, examples: Sequence[tuple[Prompt, int]]) -> Pro
     turns = [turn for asked, option in examples for turn in (asked.messages[-1], _answered(asked, option))]
     system, *question = prompt.messages
     return Prompt((system, *turns, *question), prompt.shown, prompt.options)
-
-
-def neutralise(text: str) -> str:
-    """Replace the characters by which text could end its record or pass for an answer."""
-    return text.translate(_NEUTRAL)
 
 
 def record_of(fields: Sequence[str], values: Sequence[str], max_chars: int) -> Record:

@@ -46,26 +46,30 @@ class TreeTask:
         Soft labels in [0, 1].
     weight : float
         Of the task as a whole.
+    pair_weight : ndarray of float32, shape (m,), optional
+        How much a pair counts beside the others of its task; by default 1.
     """
 
     features: np.ndarray
     target: np.ndarray
     weight: float
+    pair_weight: np.ndarray | None = None
 
 
 def fit_trees(tasks: Sequence[TreeTask], config: TreesConfig) -> HistGradientBoostingClassifier:
     """Fit one model to all tasks; each task counts by its weight, not by its size."""
     features, label, weight = [], [], []
     for task in tasks:
+        counts = np.ones_like(task.target) if task.pair_weight is None else task.pair_weight
         alone = task.features.copy()
         alone[:, len(lexical.SIMILARITIES) :] = np.nan
         for values, share in ((task.features, 1.0), (alone, config.alone)):
             # A soft label is a pair seen twice, as a match and as none, with the votes as weights.
             for outcome, votes in ((1, task.target), (0, 1 - task.target)):
-                rows = votes > 0
+                rows = votes * counts > 0
                 features.append(values[rows])
                 label.append(np.full(rows.sum(), outcome))
-                weight.append(votes[rows] * (share * task.weight / len(task.target)))
+                weight.append(votes[rows] * counts[rows] * (share * task.weight / float(counts.sum(dtype=np.float64))))
     weights = np.concatenate(weight)
     model = HistGradientBoostingClassifier(
         max_iter=config.rounds,
@@ -77,5 +81,8 @@ def fit_trees(tasks: Sequence[TreeTask], config: TreesConfig) -> HistGradientBoo
         early_stopping=False,
         random_state=config.seed,
     )
+    stacked = np.vstack(features)
+    # scikit-learn 1.9 cannot cut a feature into bins that no pair has; without a value in it there is no split on it.
+    stacked[:, np.isnan(stacked).all(axis=0)] = 0
     # Weights of mean 1, so that the penalty means the same whatever the number of pairs.
-    return model.fit(np.vstack(features), np.concatenate(label), sample_weight=weights * (len(weights) / weights.sum()))
+    return model.fit(stacked, np.concatenate(label), sample_weight=weights * (len(weights) / weights.sum()))

@@ -79,7 +79,7 @@ def label_the_rest(
     answers : sequence of Answer
         One a question. Those outside the part are not looked at, and may be abstentions.
     learn : callable
-        Makes a student of candidates and labels, for instance ``lambda c, l: Student.load(distill(c, l, config))``.
+        Makes a student of candidates and labels, for instance ``lambda c, l: Student.load(fit_student(c, l, config))``.
     share : float
         Of the questions that have an answer, to learn from; drawn at random.
     seed : int

@@ -1,0 +1,125 @@
+"""Labelled tasks, cut by query into folds: which pairs each tier learns, and which neither has seen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from er_distill import lexical
+from er_distill.errors import InputError
+from er_distill.pairs import Pairs
+from er_distill.student import CHUNK_SIZE
+from er_distill.training.encoder import EncoderTask
+from er_distill.training.labels import Candidates, Labels
+from er_distill.training.trees import TreeTask
+from er_distill.vectors import vectorise
+
+HELD_OUT_FOLD = 0
+"""The fold the encoder is not trained on; calibration, fusion and parity are measured on it."""
+
+STOPPING_FOLD = 1
+"""The fold whose loss says when to stop training the encoder, where that was asked for."""
+
+
+@dataclass(frozen=True)
+class LabelledTask:
+    """A task's labelled pairs.
+
+    Attributes
+    ----------
+    candidates : Candidates
+        Of the whole task.
+    labels : Labels
+    known : ndarray of int64, shape (m,)
+        Rows of the labelled pairs.
+    target : ndarray of float32, shape (m,)
+    query, fold : ndarray of int64, shape (m,)
+        Number of a labelled pair's query, and of the part that belongs to.
+    """
+
+    candidates: Candidates
+    labels: Labels
+    known: np.ndarray
+    target: np.ndarray
+    query: np.ndarray
+    fold: np.ndarray
+
+    @property
+    def texts(self) -> tuple[list[str], list[str] | None]:
+        """Texts of the left and the right records; None in the place of the right ones when both are one table."""
+        right = self.candidates.right
+        return self.candidates.left.texts, None if right is None else right.texts
+
+    def pairs(self, rows: np.ndarray) -> Pairs:
+        """Return the labelled pairs at `rows`."""
+        return self.candidates.pairs.take(self.known[rows])
+
+    def features(self) -> np.ndarray:
+        """Return the lexical features of the labelled pairs, each beside all candidates, shape (m, len(FEATURES))."""
+        task = self.candidates
+        chunks = lexical.features(vectorise(task.left, task.right), task.pairs, chunk_size=CHUNK_SIZE)
+        return np.concatenate([values[self.labels.known[rows]] for rows, values in chunks])
+
+    def tree_task(self, features: np.ndarray, rows: np.ndarray) -> TreeTask:
+        """Return what trees learn of the labelled pairs at `rows`."""
+        return TreeTask(features[rows], self.target[rows], self.labels.weight)
+
+    def encoder_task(self, rows: np.ndarray) -> EncoderTask:
+        """Return what the encoder learns of the labelled pairs at `rows`."""
+        target = np.full(len(self.candidates.pairs), np.nan, dtype=np.float32)
+        target[self.known[rows]] = self.target[rows]
+        return EncoderTask(*self.texts, self.candidates.pairs, target, name=self.candidates.name)
+
+
+def cut(candidates: Candidates, labels: Labels, folds: int, seed: int) -> LabelledTask:
+    """Draw a task's folds. All candidates of a query are in one, so that no tier is judged by a query it has seen."""
+    known = np.flatnonzero(labels.known)
+    queries, query = np.unique(candidates.pairs.left[known], return_inverse=True)
+    fold = np.random.default_rng(seed).permutation(len(queries)) % folds
+    return LabelledTask(candidates, labels, known, labels.target[known], query, fold[query])
+
+
+def rows_to_learn(task: LabelledTask, logits: np.ndarray, budget: float, seed: int) -> np.ndarray:
+    """The labelled pairs the encoder learns: whole lists outside its held-out fold.
+
+    Where there are more than `budget` allows, half are the lists the trees are least sure of, which is where the
+    encoder will be asked; the other half is drawn at random.
+    """
+    doubt = np.full(task.query.max() + 1, np.inf)
+    np.minimum.at(doubt, task.query, np.abs(logits))
+    elsewhere = task.fold != HELD_OUT_FOLD
+    half = _whole_lists(task, elsewhere, np.argsort(doubt, kind="stable"), budget / 2)
+    rest = _whole_lists(task, elsewhere & ~half, _shuffled_queries(task, seed), budget - half.sum())
+    return np.flatnonzero(half | rest)
+
+
+def rows_to_hold_out(task: LabelledTask, budget: float, seed: int) -> np.ndarray:
+    """The labelled pairs that calibration and parity are measured on: whole lists of the held-out fold, at random."""
+    return np.flatnonzero(_whole_lists(task, task.fold == HELD_OUT_FOLD, _shuffled_queries(task, seed), budget))
+
+
+def check_held_out(tasks: Sequence[LabelledTask], rows: Sequence[np.ndarray]) -> None:
+    """Raise InputError when the held-out pairs hold only one kind of label: nothing could be calibrated on them."""
+    target = np.concatenate([task.target[own] for task, own in zip(tasks, rows, strict=True)])
+    if (target > 0.5).any() and (target < 0.5).any():
+        return
+    names = ", ".join(task.candidates.name for task in tasks)
+    kind = "match" if (target < 0.5).any() or not len(target) else "non-match"
+    raise InputError(
+        f"the queries that are held out to calibrate on hold no {kind} ({names}: {len(target)} labelled pairs). Label "
+        "more queries, or lower folds so that more of them are held out."
+    )
+
+
+def _shuffled_queries(task: LabelledTask, seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).permutation(task.query.max() + 1)
+
+
+def _whole_lists(task: LabelledTask, among: np.ndarray, order: np.ndarray, budget: float) -> np.ndarray:
+    """Mark the pairs of the first queries in `order` that, of the marked pairs, together have at most `budget`."""
+    size = np.bincount(task.query[among], minlength=len(order))
+    chosen = np.zeros(len(order), dtype=bool)
+    chosen[order[np.cumsum(size[order]) <= budget]] = True
+    return among & chosen[task.query]
