@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from html import escape
 from typing import Any
+
+from benchmarks.svg import framed, line, text
 
 _WIDTH, _HEIGHT = 640, 400
 _LEFT, _RIGHT, _TOP, _BOTTOM = 64, 150, 24, 56
@@ -34,20 +35,20 @@ def draw(summary: Sequence[Mapping[str, Any]]) -> str:
     parts = [f'<rect width="{_WIDTH}" height="{_HEIGHT}" fill="white"/>']
     for k in range(round((high - low) / step) + 1):
         at = low + k * step
-        parts.append(_line(_LEFT, y(at), x(right_end), y(at), "#e4e4e4"))
-        parts.append(_text(_LEFT - 8, y(at) + 4, f"{at:.{2 if step >= 0.01 else 3}f}", "end"))
+        parts.append(line(_LEFT, y(at), x(right_end), y(at), "#e4e4e4"))
+        parts.append(text(_LEFT - 8, y(at) + 4, f"{at:.{2 if step >= 0.01 else 3}f}", "end"))
     for share in sorted({row["share"] for row in rows}):
-        parts.append(_text(x(share), _HEIGHT - _BOTTOM + 20, f"{share:.0%}", "middle"))
-    parts.append(_text(x(right_end / 2), _HEIGHT - 12, "share of the training tuples that were asked", "middle"))
-    parts.append(_text(_LEFT - 8, 14, "F1", "end"))
-    parts.append(_line(_LEFT, y(ceiling["f1"]), x(right_end), y(ceiling["f1"]), "black", 'stroke-dasharray="5 4"'))
+        parts.append(text(x(share), _HEIGHT - _BOTTOM + 20, f"{share:.0%}", "middle"))
+    parts.append(text(x(right_end / 2), _HEIGHT - 12, "share of the training tuples that were asked", "middle"))
+    parts.append(text(_LEFT - 8, 14, "F1", "end"))
+    parts.append(line(_LEFT, y(ceiling["f1"]), x(right_end), y(ceiling["f1"]), "black", 'stroke-dasharray="5 4"'))
     names = [(y(ceiling["f1"]), "all labels", "black")]
     for k, method in enumerate(methods):
         colour, nudge = _COLOURS[k % len(_COLOURS)], (k - (len(methods) - 1) / 2) * _NUDGE
         of = sorted((row for row in rows if row["method"] == method), key=lambda row: row["share"])
         for row in of:
             at = x(row["share"]) + nudge
-            parts.append(_line(at, y(row["lowest"]), at, y(row["highest"]), colour, 'stroke-opacity="0.55"'))
+            parts.append(line(at, y(row["lowest"]), at, y(row["highest"]), colour, 'stroke-opacity="0.55"'))
             parts.append(f'<circle cx="{at:.1f}" cy="{y(row["f1"]):.1f}" r="3.5" fill="{colour}"/>')
         points = " ".join(f"{x(row['share']) + nudge:.1f},{y(row['f1']):.1f}" for row in of)
         parts.append(f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="2"/>')
@@ -55,19 +56,6 @@ def draw(summary: Sequence[Mapping[str, Any]]) -> str:
     at = -float("inf")
     for wanted, name, colour in sorted(names):
         at = max(wanted, at + _APART)
-        parts.append(_text(x(right_end) + 8, at + 4, name, "start", colour))
+        parts.append(text(x(right_end) + 8, at + 4, name, "start", colour))
     title = "F1 on the open tasks by the share of the labels that was asked for, and by how the questions were chosen"
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" font-size="13" '
-        f'font-family="sans-serif"><title>{title}</title>' + "".join(parts) + "</svg>\n"
-    )
-
-
-def _line(x1: float, y1: float, x2: float, y2: float, colour: str, more: str = "") -> str:
-    return (
-        f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" stroke="{colour}" stroke-width="1.5" {more}/>'
-    )
-
-
-def _text(x: float, y: float, text: str, anchor: str, colour: str = "#333333") -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" fill="{colour}">{escape(text)}</text>'
+    return framed(title, parts, _WIDTH, _HEIGHT)

@@ -25,7 +25,7 @@ class Configuration:
     without: tuple[str, ...] = ()  # features to leave out: beginnings of their names
     context: bool = True  # whether a pair is judged beside the others of its lists
     self_training: float = 0.0  # weight of a task's unlabelled pairs, beside 1 of its labelled ones
-    encoder: str | None = None  # whose logits are fused: a folder of runs/distiller/encoders
+    encoder: str | None = None  # whose logits are fused: a recipe of `distiller_encoder`
     calibrated: bool = True
     one_to_one: bool = True
     claims: bool = False  # whether labelled queries hold the candidates that their teachers gave them
