@@ -28,8 +28,9 @@ from tqdm import tqdm
 from benchmarks import distiller_end_to_end, distiller_protocol, gold
 from benchmarks.distiller_configurations import CONFIGURATIONS, Configuration, ablations
 from benchmarks.distiller_data import TaskData, load
+from benchmarks.distiller_problem import Problem, problems
 from benchmarks.distiller_protocol import judged, measure, note_criterion, note_gold, write_predictions
-from benchmarks.distiller_student import Problem, Scored, has_encoder, problems, score
+from benchmarks.distiller_student import Scored, has_encoder, score
 from benchmarks.provenance import Benchmark, Target
 
 FLOORS = {"headline": 0.885, "headline-qwen32b": 0.88}

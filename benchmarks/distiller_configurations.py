@@ -20,6 +20,7 @@ class Configuration:
     teachers: tuple[str, ...]
     labels: Literal["votes", "majority", "error_model", "likely"] = "votes"
     """Shares of the votes; their majority; the error model's (three teachers or more); the criterion's likely truth."""
+    noise: Literal["off", "weight", "drop"] = "off"  # what becomes of labels that look wrong, by confident learning
     trees: TreesConfig = field(default_factory=TreesConfig)
     lexical: bool = True  # whether the trees have a say; else the encoder alone
     without: tuple[str, ...] = ()  # features to leave out: beginnings of their names
@@ -48,6 +49,9 @@ CONFIGURATIONS = {
     "likely": replace(TREES, labels="likely"),
     "likely-qwen32b": replace(TREES_32B, labels="likely"),
     "trees-qwen": replace(TREES, teachers=QWEN),
+    "clean": replace(TREES, noise="weight"),
+    "clean-qwen32b": replace(TREES_32B, noise="weight"),
+    "drop-qwen32b": replace(TREES_32B, noise="drop"),
     # The trees with less.
     "no-context": replace(TREES, context=False),
     "no-context-qwen32b": replace(TREES_32B, context=False),
@@ -94,7 +98,8 @@ def ablations(full: Configuration) -> Iterator[tuple[str, str, Configuration]]:
     off: dict[str, dict[str, Any]] = {
         "list context": {"context": False},
         "soft labels of several teachers": {"teachers": QWEN_32B, "labels": "votes"},
-        "noise handling": {"labels": "votes"},
+        "error rates of the teachers": {"labels": "votes"},
+        "noise handling": {"noise": "off"},
         "self-training": {"self_training": 0.0},
         "one-to-one": {"one_to_one": False},
         "labelled claims": {"claims": False},
@@ -110,7 +115,7 @@ def ablations(full: Configuration) -> Iterator[tuple[str, str, Configuration]]:
         yield part, "without", less
         if part == "lexical tier":
             yield "cross-encoder", "alone", replace(PLAIN, lexical=False, encoder=full.encoder)
-        elif part == "noise handling" and len(full.teachers) > 1:
+        elif part == "error rates of the teachers" and len(full.teachers) > 1:
             yield part, "alone", replace(PLAIN, teachers=full.teachers, labels=full.labels)
         elif part == "soft labels of several teachers":
             yield part, "alone", replace(PLAIN, teachers=full.teachers, labels="votes")

@@ -23,7 +23,9 @@ from er_distill.vectors import vectorise
 
 KEPT = ROOT / "runs" / "distiller"
 _MADE_BY = (
-    "lexical*.py",
+    "lexical/*.py",
+    "marks.py",
+    "terms.py",
     "vectors.py",
     "records.py",
     "rendering.py",

@@ -21,9 +21,11 @@ import numpy as np
 from benchmarks.build_default_student import EPOCHS, LEARNING_RATE, MAX_LENGTH, offline_base
 from benchmarks.distiller_configurations import EVERYONE, QWEN, QWEN_32B, Configuration
 from benchmarks.distiller_data import keep, kept, load
-from benchmarks.distiller_student import Problem, folds, problems, targets
+from benchmarks.distiller_labels import targets
+from benchmarks.distiller_problem import Problem, problems
+from benchmarks.distiller_trees import folds
 from er_distill.training.encoder import EncoderConfig, EncoderTask, train_encoder
-from er_distill.training.pipeline import HELD_OUT_FOLD
+from er_distill.training.folds import HELD_OUT_FOLD
 from er_distill.training.pretrained import EncoderModel, load_base
 
 
@@ -59,7 +61,7 @@ def main() -> None:
     args = parser.parse_args()
     recipe = RECIPES[args.name]
     given = problems(load(), recipe.configuration, seed=args.seed)
-    wanted = targets(given, recipe.configuration)
+    wanted, _ = targets(given, recipe.configuration)
     learned = [_learned(p, t, recipe, args.seed) for p, t in zip(given, wanted, strict=True)]
     encoder = load_base(args.weights, MAX_LENGTH) if args.weights else train(given, wanted, learned, recipe, args.seed)
     write(args.name, encoder, given, learned)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.distiller_data import TaskData, keep, kept, source_print
-from benchmarks.distiller_student import Problem
+from benchmarks.distiller_problem import Problem
 from benchmarks.gold import data_folder
 from benchmarks.open_tasks import measure_linked
 from er_distill import blocking, lexical, matching

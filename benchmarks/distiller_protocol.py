@@ -21,7 +21,9 @@ from typing import Any
 import numpy as np
 
 from benchmarks.distiller_configurations import Configuration
-from benchmarks.distiller_student import Problem, Scored, likely
+from benchmarks.distiller_labels import likely
+from benchmarks.distiller_problem import Problem
+from benchmarks.distiller_student import Scored
 from benchmarks.open_tasks import measure_tuples
 from benchmarks.provenance import RESULTS, commit
 from er_distill.metrics import pair_scores, select_accuracy
