@@ -22,7 +22,8 @@ from er_distill.training.labels import Candidates, pairs_of_tuples, read_answers
 from er_distill.vectors import vectorise
 
 KEPT = ROOT / "runs" / "distiller"
-_MADE_BY = (
+# What a feature's value depends on.
+_MADE_BY = ("lexical*.py", "lexical/*.py", "marks.py", "terms.py", "vectors.py", "records.py", "rendering.py")
     "lexical/*.py",
     "marks.py",
     "terms.py",

@@ -19,8 +19,9 @@ from er_distill.training.noise import NoiseConfig, clean_labels
 from er_distill.training.trees import TreesConfig
 
 REFERENCE_TREES = TreesConfig(150, 0.05, leaves=15, least_leaf=30, l2=5.0, monotone=False, alone=0.3, seed=0)
+_COMPARED = ("word_cosine", "word_contained_least", "number_jaccard", "gram_cosine", "field_weighted_mean")
 REFERENCE_FEATURES = (
-    *(f"{name}{end}" for name in lexical.CONTEXT_OF[:5] for end in ("", "_margin_least", "_margin_most")),
+    *(f"{name}{end}" for name in _COMPARED for end in ("", "_margin_least", "_margin_most")),
     "list_length_most",
     "list_length_least",
 )
@@ -34,6 +35,9 @@ def reference(given: Sequence[Problem]) -> list[np.ndarray]:
     """
     votes = [mean_votes(problem) for problem in given]
     columns = np.isin(lexical.FEATURES, REFERENCE_FEATURES)
+    if columns.sum() != len(REFERENCE_FEATURES):
+        missing = set(REFERENCE_FEATURES) - set(lexical.FEATURES)
+        raise SystemExit(f"the criterion's reference reads {sorted(missing)}, which the lexical tier no longer has.")
     features = [np.where(columns, problem.data.features, 0.0).astype(np.float32) for problem in given]
     name = fingerprint(*(array.tobytes() for array in (*votes, *features)), repr(REFERENCE_TREES).encode())
     path = kept("reference", name)
