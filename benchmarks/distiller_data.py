@@ -22,15 +22,13 @@ from er_distill.training.labels import Candidates, pairs_of_tuples, read_answers
 from er_distill.vectors import vectorise
 
 KEPT = ROOT / "runs" / "distiller"
-# What a feature's value depends on.
-_MADE_BY = ("lexical*.py", "lexical/*.py", "marks.py", "terms.py", "vectors.py", "records.py", "rendering.py")
+_MADE_BY = (
     "lexical/*.py",
     "marks.py",
     "terms.py",
     "vectors.py",
     "records.py",
     "rendering.py",
-    "blocking.py",
 )  # what a feature's value depends on
 
 
