@@ -29,6 +29,7 @@ class Configuration:
     encoder: str | None = None  # whose logits are fused: a recipe of `distiller_encoder`
     calibrated: bool = True
     one_to_one: bool = True
+    rivals: bool = False  # whether one-to-one weighs a pair beside its rivals before the threshold
     claims: bool = False  # whether labelled queries hold the candidates that their teachers gave them
     held_out_weight: float = 2.0  # of a task whose gold is held out, beside 1 of an open one
     folds: int = 5
@@ -76,6 +77,10 @@ CONFIGURATIONS = {
     "raw": replace(TREES, one_to_one=False),
     "raw-qwen32b": replace(TREES_32B, one_to_one=False),
     "uncalibrated": replace(TREES, calibrated=False),
+    "rivals": replace(TREES, rivals=True),
+    "rivals-qwen32b": replace(TREES_32B, rivals=True),
+    "error-model-rivals": replace(TREES, labels="error_model", rivals=True),
+    "clean-rivals-qwen32b": replace(TREES_32B, noise="weight", rivals=True),
     "claims": replace(TREES, claims=True),
     "claims-qwen32b": replace(TREES_32B, claims=True),
     "bold": replace(TREES, threshold=0.2),
@@ -102,6 +107,7 @@ def ablations(full: Configuration) -> Iterator[tuple[str, str, Configuration]]:
         "noise handling": {"noise": "off"},
         "self-training": {"self_training": 0.0},
         "one-to-one": {"one_to_one": False},
+        "rivals": {"rivals": False},
         "labelled claims": {"claims": False},
         "calibration": {"calibrated": False},
         "cross-encoder": {"encoder": None},

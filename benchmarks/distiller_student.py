@@ -108,12 +108,18 @@ def decided(
     if not configuration.one_to_one:
         return chance >= served.threshold
     pairs, labelled = problem.data.pairs, problem.data.labelled
+
+    def one_to_one(rows: np.ndarray, values: np.ndarray) -> np.ndarray:
+        left, right = pairs.left[rows], pairs.right[rows]
+        if configuration.rivals:
+            values = matching.beside_rivals(left, right, values)
+        return matching.one_to_one(left, right, values, served.threshold)
+
     matched = np.zeros(len(pairs), dtype=bool)
     for rows in (labelled, ~labelled):
-        matched[rows] = matching.one_to_one(pairs.left[rows], pairs.right[rows], chance[rows], served.threshold)
+        matched[rows] = one_to_one(rows, chance[rows])
     if configuration.claims:
-        held = np.where(np.isnan(wanted), chance, wanted)
-        together = matching.one_to_one(pairs.left, pairs.right, held, served.threshold)
+        together = one_to_one(np.ones(len(pairs), dtype=bool), np.where(np.isnan(wanted), chance, wanted))
         matched[~labelled] = together[~labelled]
     return matched
 

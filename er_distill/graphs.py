@@ -1,4 +1,4 @@
-"""Graph algorithms behind the matching rules: greedy and optimal matching, components, average linkage.
+"""Graph algorithms behind the matching rules: greedy and optimal matching, rivals, components, average linkage.
 
 A graph is a list of pairs: `first` and `second` hold the codes of the two records (int64), `scores` their probabilities
 (float64), all of shape (n_pairs,). A pair that is given twice counts once, with its higher score; the order of the
@@ -19,6 +19,7 @@ Scores = npt.NDArray[np.float64]
 
 UNSCORED_WEIGHT = 0.25  # weight of a never-scored pair, at probability 0, in average linkage
 CHUNK = 1 << 16  # pairs turned into Python objects at a time
+_CLOSEST = 1e-9  # probabilities keep this distance from 0 and 1, so that their odds are numbers that can be added up
 BLOCK_ROWS = 256  # left records solved together: amortises a call, whose cost grows with the square of the rows
 
 
@@ -168,3 +169,31 @@ def _unique_pairs(first: Codes, second: Codes, scores: Scores) -> Codes:
     new = np.ones(len(order), dtype=np.bool_)
     new[1:] = (a[1:] != a[:-1]) | (b[1:] != b[:-1])
     return order[new]
+
+
+def beside_rivals(first: Codes, second: Codes, chance: Scores) -> Scores:
+    """Return each pair's probability where a record has one match at most.
+
+    A pair's odds are divided by 1 plus the sum of its rivals' odds, for either record: a softmax over the record's
+    pairs and none. For one side this is exact: of all combinations of independent pairs those with two matches are
+    struck out. Both sides are the first step of the message passing of Williams & Lau (2014), "Approximate evaluation
+    of marginal association probabilities with belief propagation", IEEE Transactions on Aerospace and Electronic
+    Systems 50.
+
+    Parameters
+    ----------
+    first, second : ndarray of int64, shape (n_pairs,)
+        One range of codes for both sides; each pair once.
+    chance : ndarray of float64, shape (n_pairs,)
+        Probabilities of the pairs, each judged for itself.
+
+    Returns
+    -------
+    ndarray of float64, shape (n_pairs,)
+    """
+    sure = np.clip(chance, _CLOSEST, 1.0 - _CLOSEST)
+    odds = sure / (1.0 - sure)
+    order = np.lexsort((second, first))  # sums are made in one order, whatever the order of the pairs
+    total = np.bincount(np.concatenate([first[order], second[order]]), np.tile(odds[order], 2))
+    shared = odds / (1.0 + np.maximum(total[first] - odds, 0.0)) / (1.0 + np.maximum(total[second] - odds, 0.0))
+    return shared / (1.0 + shared)

@@ -171,6 +171,33 @@ def one_to_one(
     return mask
 
 
+def beside_rivals(
+    left: npt.ArrayLike, right: npt.ArrayLike, scores: npt.ArrayLike, *, one_table: bool = False
+) -> Scores:
+    """Turn probabilities of pairs judged each for itself into those of matches where a record has at most one.
+
+    Each record's candidates and none share its one match, on both sides; `er_distill.graphs.beside_rivals` says how.
+    For deciding one-to-one: the pairs' own probabilities stay the calibrated ones.
+
+    Parameters
+    ----------
+    left, right, scores : array_like, shape (n_pairs,)
+        Codes and probabilities of the pairs, each pair once.
+    one_table : bool
+        Both codes index the same table: a record's rivals are all pairs it stands in.
+
+    Returns
+    -------
+    ndarray of float64, shape (n_pairs,)
+        At most the score given.
+    """
+    first, second, values = _checked_pairs(left, right, scores, one_table=one_table)
+    threshold(values, 0.0)  # refuses what is no probability
+    if not one_table and len(first):
+        second = second + (first.max() + 1)  # one range of codes for both tables
+    return graphs.beside_rivals(first, second, values)
+
+
 def clusters(
     n_records: int,
     left: npt.ArrayLike,

@@ -12,7 +12,7 @@ from scipy.optimize import linear_sum_assignment
 
 from er_distill import graphs
 from er_distill.errors import InputError
-from er_distill.matching import match, one_to_one, ranks, select, threshold, top_k
+from er_distill.matching import beside_rivals, match, one_to_one, ranks, select, threshold, top_k
 
 Pairs = list[tuple[int, int, float]]
 SCORES = st.sampled_from([0.0, 0.1, 0.4, 0.5, 0.6, 0.9, 1.0])  # few values, so that ties are common
@@ -218,3 +218,31 @@ def test_inputs_are_never_changed() -> None:
     match(left, right, scores, matching="one_to_one", one_table=True)
     select(left, scores, right=right)
     assert (left.tolist(), right.tolist(), scores.tolist()) == ([3, 0, 1, 0], [0, 1, 3, 2], [0.9, 0.8, 0.6, 0.2])
+
+
+@given(TWO_TABLE_PAIRS)
+def test_rivals_of_one_record_share_its_match(pairs: Pairs) -> None:
+    """With a single left record: of all combinations of independent pairs, those with at most one match."""
+    pairs = [(0, k, score) for k, (_, _, score) in enumerate(pairs) if 0 < score < 1]
+    left, right, scores = columns(pairs)
+    none = np.prod(1 - scores)
+    alone = np.array([np.prod(np.delete(1 - scores, k)) * scores[k] for k in range(len(scores))])
+    np.testing.assert_allclose(beside_rivals(left, right, scores), alone / (none + alone.sum()), rtol=1e-6)
+
+
+@given(TWO_TABLE_PAIRS, st.randoms())
+def test_rivals_count_in_any_order_and_only_against_a_pair(pairs: Pairs, random: Any) -> None:
+    order = random.sample(range(len(pairs)), len(pairs))
+    left, right, scores = columns(pairs)
+    beside = beside_rivals(left, right, scores)
+    np.testing.assert_array_equal(beside_rivals(left[order], right[order], scores[order]), beside[order])
+    assert (beside <= scores + 1e-8).all()
+
+
+@given(ONE_TABLE_PAIRS)
+def test_in_one_table_every_pair_of_a_record_is_a_rival(pairs: Pairs) -> None:
+    left, right, scores = columns(pairs)
+    beside = beside_rivals(left, right, scores, one_table=True)
+    np.testing.assert_allclose(beside_rivals(right, left, scores, one_table=True), beside)
+    lonely = [k for k in range(len(pairs)) if np.isin([left, right], [left[k], right[k]]).any(axis=0).sum() == 1]
+    np.testing.assert_allclose(beside[lonely], scores[lonely], atol=1e-8)
