@@ -37,23 +37,19 @@ _BLOCK = re.compile(r"(<!-- figures:(\w+) -->\n).*?(<!-- /figures -->)", re.DOTA
 
 def main() -> None:
     PAGE.write_text(with_figures(PAGE.read_text(encoding="utf-8"), RESULTS), encoding="utf-8")
-    for name, drawn in plots(RESULTS).items():
-        (ROOT / "docs" / f"benchmark-{name}.svg").write_text(drawn, encoding="utf-8")
+    for name, (_, drawing) in plots(RESULTS).items():
+        (ROOT / "docs" / f"benchmark-{name}.svg").write_text(drawing, encoding="utf-8")
     print(f"written to {PAGE}")
 
 
 def with_figures(page: str, results: Path) -> str:
     """Return the page with its figures replaced by those of `results`."""
-    parts = {
-        "marks": marks,
-        "criterion": criterion,
-        "ablation": ablation,
-        "labels": labels,
-        "whole": whole_tables,
-    }
+    tables = {"marks": marks, "criterion": criterion, "ablation": ablation, "labels": labels, "whole": whole_tables}
+    drawn = {name: f"![{title}](benchmark-{name}.svg)\n" for name, (title, _) in plots(results).items()}
 
     def fresh(block: re.Match[str]) -> str:
-        return f"{block[1]}{parts[block[2]](results)}{block[3]}"
+        parts = [drawn.get(block[2], ""), tables[block[2]](results) if block[2] in tables else ""]
+        return block[1] + "\n".join(part for part in parts if part) + block[3]
 
     return _BLOCK.sub(fresh, page)
 
@@ -194,9 +190,13 @@ def whole_tables(results: Path) -> str:
     return table(head, rows, numbers=7) if rows else ""
 
 
-def plots(results: Path) -> dict[str, str]:
-    """The plots that there are results for, by name."""
+def plots(results: Path) -> dict[str, tuple[str, str]]:
+    """The plots that there are results for, by name: title and SVG."""
     drawn = {}
+
+    def draw(name: str, title: str, *content: Any) -> None:
+        drawn[name] = title, plot(title, *content)
+
     lines = [
         Series(whose, points, colour)
         for (name, whose), colour in zip(HEADLINES.items(), COLOURS, strict=False)
@@ -207,7 +207,7 @@ def plots(results: Path) -> dict[str, str]:
         across = Axis(
             {0.0: "0", 0.25: "25 %", 0.5: "50 %", 0.75: "75 %", 1.0: "100 %"}, "share of the labelled queries"
         )
-        drawn["labels"] = plot("F1 on the open tasks by the share of the labels", across, up, lines)
+        draw("labels", "F1 on the open tasks by the share of the labels", across, up, lines)
     speed = _speeds(results)
     if speed:
         published = [(float(rate), statistics.fmean(f1)) for f1, rate in PUBLISHED.values()]
@@ -217,7 +217,7 @@ def plots(results: Path) -> dict[str, str]:
         ]
         across = Axis({10.0**k: f"{10**k:,}" for k in range(1, 6)}, "pairs a second", logarithmic=True)
         up = _f1_axis([f1 for one in series for _, f1 in one.points])
-        drawn["speed"] = plot("F1 on the open tasks by speed", across, up, series)
+        draw("speed", "F1 on the open tasks by speed", across, up, series)
     curves = [
         Series(whose, _reliability(of[0]), colour)
         for (name, whose), colour in zip(HEADLINES.items(), COLOURS, strict=False)
@@ -227,7 +227,7 @@ def plots(results: Path) -> dict[str, str]:
         marks = {k / 5: f"{k / 5:.1f}" for k in range(6)}
         diagonal = Series("calibrated", [(0.0, 0.0), (1.0, 1.0)], COLOURS[-1])
         across, up = Axis(marks, "probability"), Axis(marks, "matches")
-        drawn["calibration"] = plot("Share of true matches by probability", across, up, [diagonal, *curves])
+        draw("calibration", "Share of true matches by probability", across, up, [diagonal, *curves])
     return drawn
 
 
