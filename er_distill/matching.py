@@ -189,13 +189,10 @@ def beside_rivals(
     Returns
     -------
     ndarray of float64, shape (n_pairs,)
-        At most the score given.
     """
     first, second, values = _checked_pairs(left, right, scores, one_table=one_table)
     threshold(values, 0.0)  # refuses what is no probability
-    if not one_table and len(first):
-        second = second + (first.max() + 1)  # one range of codes for both tables
-    return graphs.beside_rivals(first, second, values)
+    return graphs.beside_rivals(first, second if one_table else second + first.max(initial=-1) + 1, values)
 
 
 def clusters(
