@@ -64,8 +64,10 @@ def plot(title: str, across: Axis, up: Axis, series: Sequence[Series]) -> str:
             parts.append(f'<polyline points="{points}" fill="none" stroke="{one.colour}" stroke-width="2"/>')
             ends.append((y(one.points[-1][1]), one.name, one.colour))
         parts += [f'<circle cx="{x(a):.1f}" cy="{y(b):.1f}" r="3.5" fill="{one.colour}"/>' for a, b in one.points]
-        for name, (a, b) in zip(one.names, one.points, strict=False):
-            parts.append(text(x(a) + 8, y(b) + 4, name, "start", one.colour))
+        at = -math.inf
+        for (a, b), name in sorted(zip(one.points, one.names, strict=False), key=lambda pair: -pair[0][1]):
+            at = max(y(b) + 4, at + _APART)
+            parts.append(text(x(a) + 8, at, name, "start", one.colour))
     at = -math.inf
     for wanted, name, colour in sorted(ends):
         at = max(wanted, at + _APART)

@@ -6,8 +6,6 @@ import csv
 import dataclasses
 import gzip
 import json
-import random
-from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -26,65 +24,19 @@ from benchmarks import (  # noqa: E402
     distiller_protocol,
     distiller_student,
     gold,
-    provenance,
 )
 from benchmarks.distiller_configurations import PLAIN, Configuration, ablations  # noqa: E402
 from benchmarks.distiller_problem import problems  # noqa: E402
 from er_distill.training.trees import TreesConfig  # noqa: E402
+from tests.made_up_tasks import HELD_OUT, LABELLED, OPEN, TEACHERS, benchmark_in  # noqa: E402
 
-OPEN, HELD_OUT = "abt-buy", "amazon-google"
-TEACHERS = ("qwen2.5-14b", "qwen2.5-32b", "llama3.1-70b")
 SMALL = Configuration(TEACHERS, trees=TreesConfig(rounds=10, least_leaf=5), folds=2)
-QUERIES, LABELLED = 60, 24
-
-
-def write_lines(path: Path, entries: list[dict[str, Any]]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(gzip.compress("".join(json.dumps(entry) + "\n" for entry in entries).encode(), mtime=0))
-
-
-def write_task(folder: Path, *, with_gold: bool) -> None:
-    """Queries named by words; a query's match has its words and one more; every fourth has none."""
-    rng = random.Random(folder.name)
-    words = ["".join(rng.choices("abcdefghij", k=6)) for _ in range(40)]
-    names = [" ".join(rng.sample(words, 4)) for _ in range(QUERIES)]
-    years = [str(rng.randint(1990, 2020)) if k % 5 else "" for k in range(QUERIES)]
-    others = [f"{name} {rng.choice(words)}" for name in names]
-    others[::4] = [" ".join(rng.sample(words, 4)) for _ in others[::4]]
-    for side, values in (("left", names), ("right", others)):
-        rows = "".join(f"{k},{value},{year}\n" for k, (value, year) in enumerate(zip(values, years, strict=True)))
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / f"{side}.csv.gz").write_bytes(gzip.compress(f"id,name,year\n{rows}".encode(), mtime=0))
-    lists = [sorted({k, (k + 1) % QUERIES, (k + 7) % QUERIES}) for k in range(QUERIES)]
-    tuples = [{"query_id": k, "candidate_ids": listed} for k, listed in enumerate(lists)]
-    write_lines(folder / "train_tuples.jsonl.gz", tuples[:LABELLED])
-    write_lines(folder / "test_tuples.jsonl.gz", tuples[LABELLED:])
-    for teacher in TEACHERS:
-        answers = []
-        for k in range(LABELLED):
-            right = k if k % 4 else None
-            answer = (k + 1) % QUERIES if rng.random() < 0.1 else right
-            answers.append({"query_id": k, "answer_id": answer, "answered": rng.random() > 0.05})
-        write_lines(folder / "teachers" / f"{teacher}.jsonl.gz", answers)
-    if with_gold:
-        matches = "".join(f"{k},{k}\n" for k in range(QUERIES) if k % 4)
-        (folder / "gold.csv").write_text("left_id,right_id\n" + matches)
 
 
 @pytest.fixture
-def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Made-up data, and every place the benchmark writes to, in a folder of the test's own."""
-    write_task(tmp_path / "data" / "distiller" / OPEN, with_gold=True)
-    write_task(tmp_path / "data" / "distiller" / HELD_OUT, with_gold=False)
-    monkeypatch.setenv("ER_DISTILL_DATA", str(tmp_path / "data"))
-    monkeypatch.setattr(gold, "TASKS", (OPEN,))
-    monkeypatch.setattr(gold, "_LOG", tmp_path / "gold_log.md")
-    monkeypatch.setattr(distiller_data, "KEPT", tmp_path / "kept")
-    monkeypatch.setattr(distiller_protocol, "FOLDER", tmp_path / "results")
-    monkeypatch.setattr(provenance, "_git", lambda *_: "0" * 40)
-    gold._open_gold.cache_clear()
-    yield tmp_path / "results"
-    gold._open_gold.cache_clear()
+def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the benchmark on the made-up tasks writes to."""
+    return benchmark_in(tmp_path, monkeypatch)
 
 
 def log_of(results: Path) -> list[dict[str, Any]]:

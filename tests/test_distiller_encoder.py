@@ -1,0 +1,39 @@
+"""The encoders that the benchmark fuses, on made-up tasks with a tiny base."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch", reason="torch not installed: pip install 'er-distill[train]'")
+pytest.importorskip("sklearn", reason="scikit-learn not installed: pip install 'er-distill[train]'")
+pytestmark = pytest.mark.train
+
+from benchmarks import distiller_data, distiller_encoder  # noqa: E402
+from benchmarks.distiller_encoder import Recipe  # noqa: E402
+from tests.made_up_tasks import HELD_OUT, LABELLED, OPEN, TEACHERS, benchmark_in  # noqa: E402
+from tests.tiny_encoders import save_bert  # noqa: E402
+
+
+def test_logits_of_every_pair_and_which_of_them_were_not_learned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    benchmark_in(tmp_path, monkeypatch)
+    base = save_bert(tmp_path / "base")
+    monkeypatch.setattr(distiller_encoder, "offline_base", lambda: str(base))
+    monkeypatch.setitem(distiller_encoder.RECIPES, "tiny", Recipe(TEACHERS, epochs=1))
+    monkeypatch.setattr("sys.argv", ["distiller_encoder", "--name", "tiny"])
+    monkeypatch.setattr(distiller_encoder, "MAX_LENGTH", 32)
+    distiller_encoder.main()
+    for task in distiller_data.load():
+        with np.load(distiller_data.kept("encoders", "tiny", task.name)) as stored:
+            logits, unseen = stored["logits"], stored["unseen"]
+        assert np.isfinite(logits).all()
+        assert len(logits) == len(task.pairs)
+        assert unseen[~task.labelled].all()
+        held_out = np.unique(task.pairs.left[task.labelled & unseen])
+        assert 0 < len(held_out) < LABELLED / 3
+        assert not np.isin(task.pairs.left[~unseen], held_out).any()  # whole lists
+    assert {task.name for task in distiller_data.load()} == {OPEN, HELD_OUT}
