@@ -83,6 +83,9 @@ CONFIGURATIONS = {
     "error-model-clean-rivals": replace(TREES, labels="error_model", noise="weight", rivals=True),
     "clean-rivals-qwen32b": replace(TREES_32B, noise="weight", rivals=True),
     "context-rivals": replace(TREES, labels="error_model", trees=TreesConfig(alone=0.0), rivals=True),
+    "clean-context-rivals": replace(
+        TREES, labels="error_model", noise="weight", trees=TreesConfig(alone=0.0), rivals=True
+    ),
     "context-rivals-qwen32b": replace(TREES_32B, noise="weight", trees=TreesConfig(alone=0.0), rivals=True),
     "claims": replace(TREES, claims=True),
     "claims-qwen32b": replace(TREES_32B, claims=True),
