@@ -86,6 +86,15 @@ CONFIGURATIONS = {
     "clean-context-rivals": replace(
         TREES, labels="error_model", noise="weight", trees=TreesConfig(alone=0.0), rivals=True
     ),
+    "majority-context-rivals": replace(
+        TREES, labels="majority", noise="weight", trees=TreesConfig(alone=0.0), rivals=True
+    ),
+    "claims-context-rivals": replace(
+        TREES, labels="error_model", noise="weight", trees=TreesConfig(alone=0.0), rivals=True, claims=True
+    ),
+    "claims-context-rivals-qwen32b": replace(
+        TREES_32B, noise="weight", trees=TreesConfig(alone=0.0), rivals=True, claims=True
+    ),
     "context-rivals-qwen32b": replace(TREES_32B, noise="weight", trees=TreesConfig(alone=0.0), rivals=True),
     "claims": replace(TREES, claims=True),
     "claims-qwen32b": replace(TREES_32B, claims=True),
