@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import torch
 
 from benchmarks.build_default_student import EPOCHS, LEARNING_RATE, MAX_LENGTH, offline_base
 from benchmarks.distiller_configurations import EVERYONE, QWEN, QWEN_32B, Configuration
@@ -26,7 +27,7 @@ from benchmarks.distiller_problem import Problem, problems
 from benchmarks.distiller_trees import folds
 from er_distill.training.encoder import EncoderConfig, EncoderTask, train_encoder
 from er_distill.training.folds import HELD_OUT_FOLD
-from er_distill.training.pretrained import EncoderModel, load_base
+from er_distill.training.pretrained import EncoderModel, has_bfloat16, load_base
 
 
 @dataclass(frozen=True)
@@ -95,14 +96,19 @@ def train(
 
 
 def write(name: str, encoder: EncoderModel, given: list[Problem], learned: list[np.ndarray]) -> None:
-    """Score every pair of every task, a task at a time: a run that was stopped goes on where it was."""
+    """Score every pair of every task, a task at a time: a run that was stopped goes on where it was.
+
+    In bfloat16 where the CPU multiplies in it, three times as fast; what is fused is as coarse.
+    """
+    half = torch.autocast("cpu", torch.bfloat16, enabled=has_bfloat16(torch.device("cpu")))
     for problem, rows in zip(given, learned, strict=True):
         path = kept("encoders", name, problem.data.name)
         if path.is_file():
             continue
         candidates, started = problem.data.candidates, time.perf_counter()
         right = None if candidates.right is None else candidates.right.texts
-        logits = encoder.predict(candidates.left.texts, right, candidates.pairs)
+        with half:
+            logits = encoder.predict(candidates.left.texts, right, candidates.pairs)
         seconds = time.perf_counter() - started
         keep(path, logits=logits, unseen=~rows, seconds=seconds)
         print(f"{problem.data.name}: {len(logits) / seconds:,.0f} pairs/s")

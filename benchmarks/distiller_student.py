@@ -20,6 +20,7 @@ from benchmarks.distiller_problem import Problem
 from benchmarks.distiller_trees import LOGISTIC, TreesConfigured
 from er_distill import matching
 from er_distill.artefact import Line, Variant
+from er_distill.curves import expected_f1_threshold
 from er_distill.training import calibrate
 from er_distill.training.calibrate import HeldOut
 
@@ -89,7 +90,8 @@ def variant(held_out: Sequence[HeldOut], configuration: Configuration) -> Varian
         )
         settled = calibrate.fit_settled(lexical_logits, wanted, weight)
     if configuration.encoder is None:
-        return Variant("", False, settled, settled, (2.0, 2.0), configuration.threshold)
+        at = matching.DEFAULT_THRESHOLD if configuration.threshold is None else configuration.threshold
+        return Variant("", False, settled, settled, (2.0, 2.0), at)
     if not configuration.lexical:
         held_out = [dataclasses.replace(part, lexical=np.zeros_like(part.lexical)) for part in held_out]
         settled = Line(0.0, 0.0, 0.0)  # one probability for all: every pair is asked of the encoder
@@ -105,21 +107,23 @@ def decided(
     problem: Problem, configuration: Configuration, served: Variant, chance: np.ndarray, wanted: np.ndarray
 ) -> np.ndarray:
     """Which pairs are matches. Labelled and unlabelled tuples are decided apart, but for claims."""
-    if not configuration.one_to_one:
-        return chance >= served.threshold
     pairs, labelled = problem.data.pairs, problem.data.labelled
-
-    def one_to_one(rows: np.ndarray, values: np.ndarray) -> np.ndarray:
-        left, right = pairs.left[rows], pairs.right[rows]
-        if configuration.rivals:
-            values = matching.beside_rivals(left, right, values)
-        return matching.one_to_one(left, right, values, served.threshold)
-
+    beside = chance
+    if configuration.rivals:
+        beside = np.empty_like(chance)
+        for rows in (labelled, ~labelled):
+            beside[rows] = matching.beside_rivals(pairs.left[rows], pairs.right[rows], chance[rows])
+    at = expected_f1_threshold(beside[~labelled]) if configuration.threshold is None else served.threshold
+    if not configuration.one_to_one:
+        return beside >= at
     matched = np.zeros(len(pairs), dtype=bool)
     for rows in (labelled, ~labelled):
-        matched[rows] = one_to_one(rows, chance[rows])
+        matched[rows] = matching.one_to_one(pairs.left[rows], pairs.right[rows], beside[rows], at)
     if configuration.claims:
-        together = one_to_one(np.ones(len(pairs), dtype=bool), np.where(np.isnan(wanted), chance, wanted))
+        claimed = np.where(np.isnan(wanted), chance, wanted)
+        if configuration.rivals:
+            claimed = matching.beside_rivals(pairs.left, pairs.right, claimed)
+        together = matching.one_to_one(pairs.left, pairs.right, claimed, at)
         matched[~labelled] = together[~labelled]
     return matched
 

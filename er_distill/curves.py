@@ -65,6 +65,30 @@ def best_threshold(labels: npt.ArrayLike, scores: npt.ArrayLike) -> BestThreshol
     return BestThreshold(float(middle if middle > rejected else accepted), float(f1[best]))
 
 
+def expected_f1_threshold(probabilities: npt.ArrayLike) -> float:
+    """Return the threshold with the highest F1 to be expected, were the probabilities right; no labels are needed.
+
+    Where a matcher is unsure, the best threshold is below one half: it is half of the F1 that can be reached. Of equal
+    ones it is the highest. Source: Lipton, Elkan & Naryanaswamy (2014), "Optimal thresholding of classifiers to maximize
+    F1 measure", ECML PKDD; here F1 of the expected counts.
+
+    Parameters
+    ----------
+    probabilities : array_like of float in [0, 1], shape (n_pairs,)
+        Calibrated, such as a student's scores of all candidate pairs.
+
+    Returns
+    -------
+    float
+        The lowest probability that is called a match; 1 where there are no pairs.
+    """
+    values = np.sort(checked_scores(probabilities))[::-1]
+    if not len(values):
+        return 1.0
+    f1 = 2.0 * np.cumsum(values) / (np.arange(1, len(values) + 1) + values.sum())
+    return float(values[int(np.argmax(f1))])
+
+
 def average_precision(labels: npt.ArrayLike, scores: npt.ArrayLike) -> float:
     """Return AP = sum over thresholds n of (recall_n - recall_(n-1)) * precision_n, equal scores being one threshold.
 
