@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from er_distill.errors import InputError
 from er_distill.selecting import prompt_text
 from er_distill.training.generative import missing_generative
 from er_distill.training.generative.base import Learner
@@ -49,7 +50,16 @@ def earned(said: str, right: int, reward: Reward) -> dict[str, float]:
 def grpo_trainer(
     learner: Learner, choices: Sequence[Choice], method: Grpo, arguments: dict[str, Any], callbacks: list[Any]
 ) -> Any:
-    """Return the trainer."""
+    """Return the trainer.
+
+    Raises
+    ------
+    InputError
+        When a step's groups are more than there are choices.
+    """
+    groups = arguments["per_device_train_batch_size"] * arguments["gradient_accumulation_steps"] // method.group
+    if len(choices) < groups:
+        raise InputError(f"{len(choices)} choices are fewer than the {groups} of a step. Lower GenerativeConfig.batch.")
     reader, frame = learner.student.tokenizer, learner.student.frame
     prompts = [
         {"prompt": prompt_text(reader, choice.query, choice.candidates, frame), "answer": choice.answer}
