@@ -14,6 +14,7 @@ from er_distill.errors import MissingExtraError
 if TYPE_CHECKING:
     from er_distill.training.distillation import distill
     from er_distill.training.encoder import EncoderConfig
+    from er_distill.training.generative.config import GenerativeConfig
     from er_distill.training.labels import Candidates, Labels, from_synthetic, from_table, read_task
     from er_distill.training.pipeline import fit_student
     from er_distill.training.recipe import DistillConfig
@@ -24,6 +25,7 @@ __all__ = [
     "Candidates",
     "DistillConfig",
     "EncoderConfig",
+    "GenerativeConfig",
     "Labels",
     "Run",
     "TreesConfig",
@@ -38,6 +40,7 @@ _HOME_OF = {
     "Candidates": "labels",
     "DistillConfig": "recipe",
     "EncoderConfig": "encoder",
+    "GenerativeConfig": "generative.config",
     "Labels": "labels",
     "Run": "runs",
     "TreesConfig": "trees",

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from er_distill.errors import InputError, did_you_mean
+from er_distill.logits import encoder_logits
 from er_distill.pairs import Pairs
-from er_distill.session import Session, encoder_logits
+from er_distill.session import Session
 from er_distill.tokens import PairEncoder
 from er_distill.training import missing_extra
 from er_distill.training.export_optimum import export_encoder_graph
@@ -30,7 +31,7 @@ VARIANTS = ("fp32", "fp16", "int8")
 in 8 bits, a quarter of the size."""
 
 ONE_BY_ONE = frozenset({"int8"})
-"""Variants that quantise activations by the batch: each pair must run alone (see `session.encoder_logits`)."""
+"""Variants that quantise activations by the batch: each pair must run alone (see `er_distill.logits`)."""
 
 LIMITS = {"fp32": 1e-4, "fp16": 0.01}
 """By how much a graph's probability may differ from its model's; int8 is held to its decisions alone."""
