@@ -12,11 +12,12 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tokenizers import Tokenizer, models, pre_tokenizers
 
 from er_distill.errors import InputError, MissingExtraError
 from er_distill.pairs import Pairs
 from er_distill.records import Records
-from er_distill.selecting import MAX_OPTIONS
+from er_distill.selecting import MAX_OPTIONS, option_ids
 from er_distill.training.generative.config import Dpo, GenerativeConfig, Grpo, Reward, Sft
 from er_distill.training.generative.data import (
     NO_CANDIDATE,
@@ -184,3 +185,10 @@ def test_when_a_model_has_stopped_choosing() -> None:
     assert collapse([bad] * 6, 10) is bad  # for half of the run
     all_none = [Choice("q", ("a", "b"), 0)] * 30
     assert not check_of(always_none, all_none, 0).constant  # which is right
+
+
+def test_a_tokenizer_without_digits_is_refused() -> None:
+    letters = Tokenizer(models.WordLevel({"[UNK]": 0, "a": 1}, unk_token="[UNK]"))
+    letters.pre_tokenizer = pre_tokenizers.Whitespace()
+    with pytest.raises(InputError, match=r"does not read each number after '\[' as a token of its own"):
+        option_ids(letters)
