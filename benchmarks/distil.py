@@ -3,9 +3,9 @@
     ER_DISTILL_DATA=<benchmark data> python -m benchmarks.distil
 
 The student learns the labels of qwen2.5-32b on the eight tasks (2,176 answered queries), with the settings of a user
-who says nothing. Counted: wall seconds from the candidate pairs to the finished folder, the sum of its stages, and the most
-memory in use. A run that was stopped goes on from ``--work``; its figure is the sum of what each stage took when it was
-made.
+who says nothing. Counted: wall seconds from the candidate pairs to the finished folder, the sum of its stages, and the
+most memory in use. A run that was stopped goes on from ``--work``; its figure is the sum of what each stage took when
+it was made.
 
 Calibration error (pairs, 15 bins of equal mass) is that of the held-out queries, which neither tier was trained on: the
 calibration, fusion and band are fitted on four of five parts of these queries and measured on the fifth. It is taken
