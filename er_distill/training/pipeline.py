@@ -16,6 +16,7 @@ from typing import Any
 from er_distill import artefact
 from er_distill.errors import InputError
 from er_distill.training import folds, precheck
+from er_distill.training.exporter import check_exporter
 from er_distill.training.labels import Candidates, Labels
 from er_distill.training.recipe import DistillConfig
 from er_distill.training.runs import Run, fingerprint
@@ -75,6 +76,7 @@ def fit_student(
     precheck.check_labels(tasks, labelled, config.folds)
     tier = tier_of(config)
     precheck.check_variants(config.variants, config.default_variant, tier.variants)
+    check_exporter(config.exporter)
     if tier.stops_early and config.folds < 3:
         raise InputError(f"patience needs a fold of its own: folds={config.folds} must be 3 or more.")
     base = tier.open_base()

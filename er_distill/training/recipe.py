@@ -7,6 +7,7 @@ from pathlib import Path
 
 from er_distill.errors import InputError
 from er_distill.training.encoder import EncoderConfig
+from er_distill.training.exporter import Exporter
 from er_distill.training.generative.config import GenerativeConfig
 from er_distill.training.trees import TreesConfig
 
@@ -29,6 +30,7 @@ class DistillConfig:
     default_variant: str = "int8"  # what is served unless another is asked for
     weights: bool = True  # whether the folder holds the encoder's weights, to go on from and to merge
     seed: int = 0
+    exporter: Exporter = "torch"  # what makes the graphs; "optimum" on transformers 4
     generative: GenerativeConfig | None = None  # in place of the encoder, a language model that reads whole lists
 
     def __post_init__(self) -> None:

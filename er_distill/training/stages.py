@@ -66,9 +66,9 @@ class Stages:
         features = self._features()
         trees = self._trees(features)
         logits = [np.load(trees.folder / f"logits-{k:03}.npy") for k in range(len(self.tasks))]
-        encoder = self._encoder(features, logits)
+        encoder = self._encoder(logits)
         graphs = self._graphs(encoder)
-        scores = self._scores(features, encoder, graphs)
+        scores = self._scores(encoder, graphs)
         sources = {"trees.onnx": trees.folder / "trees.onnx", "tokenizer.json": encoder.folder / "tokenizer.json"}
         wanted = {self.tier.graph(name) for name in self.config.variants}
         sources |= {path.name: path for path in _files(graphs) if path.name.removesuffix(DATA_SUFFIX) in wanted}
@@ -114,7 +114,7 @@ class Stages:
             "trees", {"features": features.fingerprint, "labels": labels, "config": config.trees}, make
         )
 
-    def _encoder(self, features: Result, logits: Sequence[np.ndarray]) -> Result:
+    def _encoder(self, logits: Sequence[np.ndarray]) -> Result:
         stopping = folds.STOPPING_FOLD if self.tier.stops_early else None
         learned, stop_on = [], []
         for task, own in zip(self.tasks, logits, strict=True):
@@ -127,7 +127,8 @@ class Stages:
             self.tier.train(to_learn, to_stop, folder, progress=self.run.progress)
 
         inputs = {
-            "features": features.fingerprint,  # stands for the texts
+            # Not the features: another version of these changes nothing that the encoder reads.
+            "texts": [VERSIONS["texts"], *(content_of(task.candidates) for task in self.tasks)],
             "learned": [(rows, task.target[rows]) for task, rows in zip(self.tasks, learned, strict=True)],
             "stopping": [(rows, task.target[rows]) for task, rows in zip(self.tasks, stop_on, strict=True)],
             "config": dataclasses.replace(self.config.reader, base=""),
@@ -140,14 +141,15 @@ class Stages:
 
         def make(folder: Path) -> None:
             trained = self.tier.load(encoder.folder)
-            trained.export(folder, variants)
+            trained.export(folder, variants, self.config.exporter)
             question = None if trained.question is None else dataclasses.asdict(trained.question)
             reading = {"max_length": trained.max_length, "question": question}
             (folder / _READING).write_text(json.dumps(reading, indent=2) + "\n", encoding="utf-8")
 
-        return self.run.stage("graphs", {"encoder": encoder.fingerprint, "variants": variants}, make)
+        inputs = {"encoder": encoder.fingerprint, "variants": variants, "exporter": self.config.exporter}
+        return self.run.stage("graphs", inputs, make)
 
-    def _scores(self, features: Result, encoder: Result, graphs: Result) -> Result:
+    def _scores(self, encoder: Result, graphs: Result) -> Result:
         """Logits of the held-out pairs: the trained model's, and each graph's as a student computes them."""
         names = _with_fp32(self.config.variants)
 
@@ -163,7 +165,7 @@ class Stages:
                         logits = trained.graph_logits(graph, name, task, rows, bar.update)
                         np.save(folder / f"{name}-{k:03}.npy", logits)
 
-        inputs = {"features": features.fingerprint, "graphs": graphs.fingerprint, "rows": self.held_out}
+        inputs = {"graphs": graphs.fingerprint, "rows": self.held_out}
         return self.run.stage("scores", inputs, make)
 
     def _student(
