@@ -158,13 +158,11 @@ def test_settings_that_cannot_be_used() -> None:
 
 
 def test_without_trl_the_extra_is_named() -> None:
-    code = "import sys; sys.modules['peft'] = None; sys.modules['trl'] = None; sys.modules['transformers'] = None\n"
-    result = subprocess.run(
-        [sys.executable, "-c", code + "import er_distill.training.generative.fit"], capture_output=True, text=True
-    )
+    code = "import sys; sys.modules['trl'] = None; from er_distill.training.generative import trainers; trainers()"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert result.returncode == 1
     assert MissingExtraError.__name__ in result.stderr
-    assert 'pip install "er-distill[' in result.stderr
+    assert 'Run: pip install "er-distill[generative,train]"' in result.stderr
 
 
 @pytest.mark.train
