@@ -34,10 +34,11 @@ from benchmarks.gold import Task
 from benchmarks.provenance import ROOT, Benchmark, Target
 from benchmarks.tiers import share_to_encoder, trees_alone
 from er_distill import matching
+from er_distill.logits import encoder_logits
 from er_distill.metrics import best_threshold, pair_scores
 from er_distill.pairs import Pairs
 from er_distill.readers import BATCH_SIZE
-from er_distill.session import Session, encoder_logits
+from er_distill.session import Session
 from er_distill.student import Student
 from er_distill.tokens import PairEncoder
 

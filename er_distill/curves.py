@@ -69,8 +69,8 @@ def expected_f1_threshold(probabilities: npt.ArrayLike) -> float:
     """Return the threshold with the highest F1 to be expected, were the probabilities right; no labels are needed.
 
     Where a matcher is unsure, the best threshold is below one half: it is half of the F1 that can be reached. Of equal
-    ones it is the highest. Source: Lipton, Elkan & Naryanaswamy (2014), "Optimal thresholding of classifiers to maximize
-    F1 measure", ECML PKDD; here F1 of the expected counts.
+    ones it is the highest. Source: Lipton, Elkan & Naryanaswamy (2014), "Optimal thresholding of classifiers to
+    maximize F1 measure", ECML PKDD; here F1 of the expected counts.
 
     Parameters
     ----------

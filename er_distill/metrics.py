@@ -22,6 +22,7 @@ from er_distill.curves import (
     best_threshold,
     checked_labels,
     expected_calibration_error,
+    expected_f1_threshold,
     precision_recall_curve,
 )
 from er_distill.errors import InputError
@@ -39,6 +40,7 @@ __all__ = [
     "blocking_scores",
     "cluster_scores",
     "expected_calibration_error",
+    "expected_f1_threshold",
     "label_pairs",
     "mean_reciprocal_rank",
     "pair_scores",

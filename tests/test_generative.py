@@ -162,7 +162,7 @@ def test_dpo_raises_the_margin(config: GenerativeConfig, beginner: Path, tmp_pat
     start, asked = beginner if on_top else None, TRAINED[:16]
     dpo = replace(config, method=Dpo(learning_rate=5e-3, epochs=2), batch=12, batch_at_once=12)
     before = margin(load_learner(dpo, start), asked)
-    student = fit_generative(asked, dpo, tmp_path / "student", start=start, held_out=WATCHED)
+    student = fit_generative(asked, dpo, tmp_path / "student", start=start, held_out=asked)
     assert margin(load_learner(dpo, student), asked) > before + 0.5
     assert [path.name for path in student.iterdir() if path.is_dir()] == []  # no reference is left behind
 
@@ -179,18 +179,27 @@ def test_dpo_rejects_every_wrong_option(config: GenerativeConfig) -> None:
     assert all(pair["chosen"] != pair["rejected"] for pair in preferences(learner, TRAINED))
 
 
-def test_grpo_raises_the_reward(config: GenerativeConfig, beginner: Path, tmp_path: Path) -> None:
-    def reward(learner: Learner) -> float:
-        """The expected reward's part for the right number: the probability of saying it."""
-        logits = learner.option_logits(TRAINED)
-        odds = np.exp(logits - logits.max(axis=1, keepdims=True))
-        return float((odds[np.arange(len(TRAINED)), RIGHT] / odds.sum(axis=1)).mean())
+def sampled_reward(learner: Learner, asked: list[Choice]) -> float:
+    """Mean reward of 32 answers sampled to each question."""
+    torch.manual_seed(0)
+    earnings = []
+    for choice in asked:
+        prompt = learner.student.tokenizer.encode(text_of(learner, choice), add_special_tokens=False).ids
+        many = torch.tensor([prompt] * 32)
+        said = learner.model.generate(input_ids=many, do_sample=True, top_k=0, max_new_tokens=4)[:, len(prompt) :]
+        texts = learner.tokenizer.batch_decode(said, skip_special_tokens=True)
+        earnings += [sum(earned(f"[{text}", choice.answer, Reward()).values()) for text in texts]
+    return float(np.mean(earnings))
 
-    method = Grpo(learning_rate=5e-3, epochs=3, group=8, answer_tokens=4)
-    grpo = replace(config, method=method, batch=64, batch_at_once=64)
-    before = reward(load_learner(grpo, beginner))
-    student = fit_generative(TRAINED, grpo, tmp_path / "student", start=beginner, held_out=WATCHED)
-    assert reward(load_learner(grpo, student)) > before + 0.05
+
+def test_grpo_raises_the_reward(config: GenerativeConfig, beginner: Path, tmp_path: Path) -> None:
+    asked = TRAINED[:4]  # one for each answer
+    grpo = replace(config, method=Grpo(learning_rate=1e-3, epochs=24, answer_tokens=4))
+    before = sampled_reward(load_learner(grpo, beginner), asked)
+    student = fit_generative(asked, grpo, tmp_path / "student", start=beginner, held_out=TRAINED[:16])
+    assert sampled_reward(load_learner(grpo, student), asked) > before + 0.15
+    with pytest.raises(InputError, match=r"3 choices are fewer than the 4 of a step"):
+        fit_generative(asked[:3], grpo, tmp_path / "other", start=beginner, held_out=TRAINED[:16])
 
 
 @pytest.mark.parametrize(

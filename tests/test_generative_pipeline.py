@@ -26,6 +26,7 @@ import torch  # noqa: E402
 
 from er_distill.training import export, tiers  # noqa: E402
 from er_distill.training.encoder import EncoderConfig  # noqa: E402
+from er_distill.training.generative import adapter, fit  # noqa: E402
 from er_distill.training.generative.config import GenerativeConfig, Sft  # noqa: E402
 from er_distill.training.labels import Candidates, Labels  # noqa: E402
 from er_distill.training.pipeline import fit_student  # noqa: E402
@@ -91,8 +92,18 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def made(task: tuple[Candidates, Labels], config: DistillConfig, run_folder: Path) -> Path:
-    with Run(run_folder) as run:
+    """A student whose making was stopped once, after its training: it went on there."""
+    with pytest.MonkeyPatch.context() as patch, Run(run_folder) as run:
+        patch.setattr(adapter, "merge_adapter", _stop)
+        with pytest.raises(KeyboardInterrupt):
+            fit_student(*task, config, run=run)
+    with pytest.MonkeyPatch.context() as patch, Run(run_folder) as run:
+        patch.setattr(fit, "fit_generative", _stop)
         return fit_student(*task, config, run=run)
+
+
+def _stop(*args: object, **options: object) -> None:
+    raise KeyboardInterrupt
 
 
 def test_the_folder_is_a_student_that_reads_lists(made: Path, task: tuple[Candidates, Labels]) -> None:

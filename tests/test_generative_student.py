@@ -23,7 +23,8 @@ from er_distill import Student, artefact
 from er_distill.artefact import Line, Variant
 from er_distill.errors import ExportError, InputError, StudentError
 from er_distill.pairs import Pairs
-from er_distill.readers import CandidateLists, ListReader, generated_explanation, list_batches
+from er_distill.questions import CandidateLists, list_batches
+from er_distill.readers import ListReader, generated_explanation
 from er_distill.records import Records
 from er_distill.selecting import MAX_OPTIONS, Frame, cut
 

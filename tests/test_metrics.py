@@ -21,6 +21,7 @@ from er_distill.metrics import (
     blocking_scores,
     cluster_scores,
     expected_calibration_error,
+    expected_f1_threshold,
     label_pairs,
     mean_reciprocal_rank,
     pair_scores,
@@ -134,6 +135,26 @@ def test_best_threshold_has_the_highest_f1(rows: list[tuple[bool, float]]) -> No
     best = best_threshold(labels, scores)
     assert best.f1 == pytest.approx(max(f1(at) for at in scores))
     assert f1(best.threshold) == pytest.approx(best.f1)
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=40))
+def test_no_threshold_has_a_higher_expected_f1(probabilities: list[float]) -> None:
+    scores = np.array(probabilities)
+
+    def expected(at: float) -> float:
+        called = scores >= at
+        whole = called.sum() + scores.sum()
+        return 2 * scores[called].sum() / whole if whole else 0.0
+
+    at = expected_f1_threshold(scores)
+    assert at in scores
+    assert all(expected(at) >= expected(other) - 1e-9 for other in scores)
+
+
+def test_where_a_matcher_is_unsure_less_is_enough_for_a_match() -> None:
+    assert expected_f1_threshold([1, 1, 1, 0, 0]) == 1
+    assert expected_f1_threshold([0.9, 0.8, 0.45, 0.1, 0.1]) == 0.45
+    assert expected_f1_threshold([]) == 1
 
 
 def test_best_threshold_keeps_its_distance() -> None:

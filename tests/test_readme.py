@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from typer.testing import CliRunner
@@ -75,6 +76,8 @@ def test_python_runs_as_printed(page: Path, code: str, tmp_path: Path, monkeypat
         names = tiny_selection()
     elif page.name == "merging.md":
         tiny_models()
+    elif page.name == "algorithms-encoder.md":
+        names = tiny_labels()
     elif "er_distill.training" in code:
         code, names = tiny_training(code)
     exec(compile(code, str(page), "exec"), names)
@@ -129,6 +132,28 @@ def tiny_models() -> None:
 
     for name in ("products-student", "films-student", "all-MiniLM-L6-v2"):
         save_bert(Path(name))
+
+
+def tiny_labels() -> dict[str, Any]:
+    """What the page on encoders speaks of: tasks for an encoder, a base; labels, folds, a learner of pairs."""
+    from er_distill.training.encoder import EncoderTask
+    from er_distill.training.noise import cross_fitted
+    from tests.generated_pairs import generate, logistic
+    from tests.tiny_encoders import product_task, save_bert
+
+    data = generate(200, 0)
+    target = np.where(data.pairs.left < 100, data.truth, np.nan).astype(np.float32)
+    fit_predict, fold = logistic(data.features), data.pairs.left // 3 % 4
+    return {
+        "base": save_bert(Path("base"), n_positions=128),
+        "task": EncoderTask(*product_task(0)),
+        "other": EncoderTask(*product_task(1)),
+        "pairs": data.pairs,
+        "target": target,
+        "fold": fold,
+        "fit_predict": fit_predict,
+        "probability": cross_fitted(fit_predict, target, np.ones_like(target), fold),
+    }
 
 
 def tiny_selection() -> dict[str, Any]:

@@ -19,8 +19,9 @@ from hypothesis import strategies as st
 from tiny_encoders import product_task, save_bert
 
 from er_distill.errors import DeviceError, InputError, MissingExtraError, StudentError
+from er_distill.logits import encoder_logits
 from er_distill.pairs import Pairs
-from er_distill.session import Session, encoder_logits
+from er_distill.session import Session
 from er_distill.tokens import PairEncoder
 
 onnxruntime = pytest.importorskip("onnxruntime", reason="onnxruntime not installed: pip install 'er-distill[cpu]'")

@@ -49,6 +49,7 @@ def info(
 
 def _variant(manifest: artefact.Manifest, name: str) -> str:
     variant = manifest.variants[name]
-    size = manifest.files[variant.encoder].bytes / 1e6
+    # The weights of a big model stand in a file beside its graph.
+    size = sum(entry.bytes for file, entry in manifest.files.items() if file.startswith(variant.encoder)) / 1e6
     default = ", the default" if name == manifest.default_variant else ""
     return f"{name}: {variant.encoder}, {size:.1f} MB, threshold {variant.threshold:.4g}{default}"

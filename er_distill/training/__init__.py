@@ -15,10 +15,13 @@ if TYPE_CHECKING:
     from er_distill.training.criterion import Criterion, judge, likely_truth
     from er_distill.training.distillation import distill
     from er_distill.training.encoder import EncoderConfig
+    from er_distill.training.generative.config import GenerativeConfig
     from er_distill.training.labels import Candidates, Labels, from_synthetic, from_table, read_task
+    from er_distill.training.noise import NoiseConfig
     from er_distill.training.pipeline import fit_student
     from er_distill.training.recipe import DistillConfig
     from er_distill.training.runs import Run
+    from er_distill.training.self_training import SelfTrainingConfig
     from er_distill.training.trees import TreesConfig
 
 __all__ = [
@@ -26,8 +29,11 @@ __all__ = [
     "Criterion",
     "DistillConfig",
     "EncoderConfig",
+    "GenerativeConfig",
     "Labels",
+    "NoiseConfig",
     "Run",
+    "SelfTrainingConfig",
     "TreesConfig",
     "distill",
     "fit_student",
@@ -43,8 +49,11 @@ _HOME_OF = {
     "Criterion": "criterion",
     "DistillConfig": "recipe",
     "EncoderConfig": "encoder",
+    "GenerativeConfig": "generative.config",
     "Labels": "labels",
+    "NoiseConfig": "noise",
     "Run": "runs",
+    "SelfTrainingConfig": "self_training",
     "TreesConfig": "trees",
     "distill": "distillation",
     "fit_student": "pipeline",

@@ -12,7 +12,7 @@ from tokenizers import Tokenizer
 
 from er_distill.errors import InputError
 from er_distill.pairs import Pairs
-from er_distill.readers import CandidateLists, list_batches
+from er_distill.questions import CandidateLists, list_batches
 from er_distill.selecting import Frame, option_ids, prompt_ids
 from er_distill.training import missing_extra
 from er_distill.training.pretrained import load, load_tokenizer, quiet_transformers
@@ -73,7 +73,7 @@ class CausalModel:
         Returns
         -------
         ndarray of float64, shape (len(rows),)
-            The log-odds of each candidate against none (see `er_distill.readers.CandidateLists`).
+            The log-odds of each candidate against none (see `er_distill.questions.CandidateLists`).
         """
         lists = CandidateLists(left_texts, right_texts, pairs)
         return lists.logits(np.arange(len(pairs)) if rows is None else rows, self.option_logits)
@@ -149,6 +149,9 @@ def load_causal(path: str | Path, frame: Frame | None = None) -> CausalModel:
     with quiet_transformers():
         tokenizer = load_tokenizer(str(path))
         model = load(transformers.AutoModelForCausalLM, str(path), dtype=torch.float32)
+    ends = np.atleast_1d(model.generation_config.eos_token_id or []).astype(int).tolist()
+    if tokenizer.eos_token_id is not None and tokenizer.eos_token_id not in ends:
+        model.generation_config.eos_token_id = [*ends, tokenizer.eos_token_id]  # what answers end with in training
     reader = reader_of(tokenizer)
     option_ids(reader)
     return CausalModel(model.eval(), reader, frame_of(tokenizer) if frame is None else frame)

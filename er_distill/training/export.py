@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 
 from er_distill.errors import InputError, did_you_mean
+from er_distill.logits import encoder_logits
 from er_distill.pairs import Pairs
-from er_distill.session import Session, encoder_logits
+from er_distill.session import Session
 from er_distill.tokens import PairEncoder
 from er_distill.training import missing_extra
 from er_distill.training.export_optimum import export_encoder_graph
 from er_distill.training.exporter import Exporter, check_exporter, export_module
-from er_distill.training.pretrained import EncoderModel
+from er_distill.training.pretrained import EncoderModel, quiet_transformers
 
 try:
     import torch
@@ -30,7 +31,7 @@ VARIANTS = ("fp32", "fp16", "int8")
 in 8 bits, a quarter of the size."""
 
 ONE_BY_ONE = frozenset({"int8"})
-"""Variants that quantise activations by the batch: each pair must run alone (see `session.encoder_logits`)."""
+"""Variants that quantise activations by the batch: each pair must run alone (see `er_distill.logits`)."""
 
 LIMITS = {"fp32": 1e-4, "fp16": 0.01}
 """By how much a graph's probability may differ from its model's; int8 is held to its decisions alone."""
@@ -107,7 +108,8 @@ def export_encoder(
 def _export_fp32(model: EncoderModel, path: Path, opset: int) -> None:
     # A copy: the caller's model keeps its device and its attention. Only the plain attention can be quantised.
     plain = copy.deepcopy(model.model).to("cpu").eval()
-    plain.set_attn_implementation("eager")
+    with quiet_transformers():  # version 4 says that it cannot for some models; these are exported as they are
+        plain.set_attn_implementation("eager")
     axes = {name: {0: "pairs", 1: "tokens"} for name in model.input_names}
     export_module(
         _LogitOnly(plain, model.input_names),

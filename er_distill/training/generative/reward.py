@@ -6,17 +6,12 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from er_distill.errors import InputError
 from er_distill.selecting import prompt_text
-from er_distill.training.generative import missing_generative
+from er_distill.training.generative import trainers
 from er_distill.training.generative.base import Learner
 from er_distill.training.generative.config import Grpo, Reward
 from er_distill.training.generative.data import Choice
-
-try:
-    import datasets
-    import trl
-except ImportError as error:
-    raise missing_generative(error) from error
 
 _OPENING = "["  # the prompt's last character belongs to the answer
 _NUMBER = re.compile(r"\[(\d+)\]")
@@ -49,12 +44,22 @@ def earned(said: str, right: int, reward: Reward) -> dict[str, float]:
 def grpo_trainer(
     learner: Learner, choices: Sequence[Choice], method: Grpo, arguments: dict[str, Any], callbacks: list[Any]
 ) -> Any:
-    """Return the trainer."""
+    """Return the trainer.
+
+    Raises
+    ------
+    InputError
+        When a step's groups are more than there are choices.
+    """
+    groups = arguments["per_device_train_batch_size"] * arguments["gradient_accumulation_steps"] // method.group
+    if len(choices) < groups:
+        raise InputError(f"{len(choices)} choices are fewer than the {groups} of a step. Lower GenerativeConfig.batch.")
     reader, frame = learner.student.tokenizer, learner.student.frame
     prompts = [
         {"prompt": prompt_text(reader, choice.query, choice.candidates, frame), "answer": choice.answer}
         for choice in choices
     ]
+    datasets, trl = trainers()
     config = trl.GRPOConfig(
         **arguments,
         num_generations=method.group,
