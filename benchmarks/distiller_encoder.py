@@ -19,7 +19,7 @@ from typing import Literal
 import numpy as np
 import torch
 
-from benchmarks.build_default_student import EPOCHS, LEARNING_RATE, MAX_LENGTH, offline_base
+from benchmarks.build_default_student import LEARNING_RATE, MAX_LENGTH, offline_base
 from benchmarks.distiller_configurations import EVERYONE, QWEN, QWEN_32B, Configuration
 from benchmarks.distiller_data import keep, kept, load
 from benchmarks.distiller_labels import targets
@@ -37,7 +37,7 @@ class Recipe:
     teachers: tuple[str, ...]
     labels: Literal["votes", "majority", "error_model", "likely"] = "votes"
     objective: Literal["listwise", "pairwise", "both"] = "listwise"
-    epochs: int = EPOCHS
+    epochs: int = 3
 
     @property
     def configuration(self) -> Configuration:
