@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from er_distill.explaining import explain
     from er_distill.explanation import Explanation
     from er_distill.frames import dedupe, link, match_pairs, score_pairs
+    from er_distill.iterating import iter_scored
     from er_distill.recordlinkage import Compare, Matcher, StudentFeature
     from er_distill.student import Student
 
@@ -43,6 +44,7 @@ __all__ = [
     "__version__",
     "dedupe",
     "explain",
+    "iter_scored",
     "link",
     "match_pairs",
     "score_pairs",
@@ -54,6 +56,7 @@ _HOMES = {
     "explaining": ("explain",),
     "explanation": ("Explanation",),
     "frames": ("dedupe", "link", "match_pairs", "score_pairs"),
+    "iterating": ("iter_scored",),
     "recordlinkage": ("Compare", "Matcher", "StudentFeature"),
     "student": ("Student",),
 }

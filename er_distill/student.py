@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from er_distill import artefact, lexical
 from er_distill.artefact import Line, Manifest, Variant
 from er_distill.errors import InputError, StudentError, warn
 from er_distill.pairs import Pairs
-from er_distill.readers import open_reader
+from er_distill.readers import Read, open_reader
 from er_distill.records import Records
 from er_distill.session import Session
 from er_distill.vectors import Corpus, vectorise
@@ -167,7 +168,7 @@ class Student:
         pairs.checked("pairs")
         if chunk_size < 1:
             raise InputError(f"chunk_size={chunk_size!r} must be at least 1: the pairs held in memory at a time.")
-        _warn_if_not_latin(left, right)
+        warn_if_not_latin(left, right)
         unique, inverse = pairs.unique()
         if wanted is not None and inverse is not None:
             wanted = np.bincount(inverse, weights=wanted, minlength=len(unique)) > 0
@@ -195,16 +196,48 @@ class Student:
             total=len(pairs), desc="scoring", unit="pair", unit_scale=True, disable=not progress, file=sys.stderr
         ) as bar:
             for rows, features in lexical.features(corpus, pairs, context=context, chunk_size=chunk_size):
-                lexical_logit = self._trees.run({"features": features}).astype(np.float64)
-                settled = sigmoid(lexical_logit, 0.0, self.variant.settled)
-                low, high = self.variant.band
-                unsure = (settled >= low) & (settled <= high)
-                uncertain = np.flatnonzero(unsure if wanted is None else unsure & wanted[rows])
-                bar.update(len(settled) - len(uncertain))
-                encoder_logit = np.full(len(settled), np.nan)
-                if len(uncertain):
-                    encoder_logit[uncertain] = read(rows.start + uncertain, bar.update)
-                yield rows, lexical_logit, encoder_logit
+                of_chunk = None if wanted is None else wanted[rows]
+                yield rows, *self.tiers(features, partial(_shifted, read, rows.start), bar.update, of_chunk)
+
+    def tiers(
+        self,
+        features: np.ndarray,
+        read: Read,
+        progress: Callable[[int], object],
+        wanted: np.ndarray | None = None,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Run both tiers on a chunk of pairs.
+
+        Parameters
+        ----------
+        features : ndarray of float32, shape (m, len(er_distill.lexical.FEATURES))
+        read : callable
+            The second tier over these pairs (:meth:`er_distill.readers.Reader.over`).
+        progress : callable
+            Called with numbers of pairs done.
+        wanted : ndarray of bool, shape (m,), optional
+            The pairs that the second tier may read, by default all.
+
+        Returns
+        -------
+        lexical_logit, encoder_logit : ndarray of float64, shape (m,)
+            The second is NaN where the second tier did not look; :func:`probability` makes them one.
+        """
+        lexical_logit = self._trees.run({"features": features}).astype(np.float64)
+        settled = sigmoid(lexical_logit, 0.0, self.variant.settled)
+        low, high = self.variant.band
+        unsure = (settled >= low) & (settled <= high)
+        uncertain = np.flatnonzero(unsure if wanted is None else unsure & wanted)
+        progress(len(settled) - len(uncertain))
+        encoder_logit = np.full(len(settled), np.nan)
+        if len(uncertain):
+            encoder_logit[uncertain] = read(uncertain, progress)
+        return lexical_logit, encoder_logit
+
+
+def _shifted(read: Read, start: int, rows: np.ndarray, progress: Callable[[int], object]) -> np.ndarray:
+    """Read pairs whose rows are counted from `start`."""
+    return read(start + rows, progress)
 
 
 def sigmoid(lexical_logit: np.ndarray, encoder_logit: np.ndarray | float, line: Line) -> np.ndarray:
@@ -222,7 +255,8 @@ def probability(variant: Variant, lexical_logit: np.ndarray, encoder_logit: np.n
     )
 
 
-def _warn_if_not_latin(left: Records, right: Records | None) -> None:
+def warn_if_not_latin(left: Records, right: Records | None) -> None:
+    """Warn of tables in scripts that an English encoder has hardly seen."""
     for table in (left,) if right is None else (left, right):
         letters = [char for text in table.texts[:_LATIN_SAMPLE] for char in text[:200] if char.isalpha()]
         other = sum(ord(char) > _LATIN_END and "LATIN" not in unicodedata.name(char, "") for char in letters)

@@ -27,6 +27,7 @@ __all__ = [
     "PAIR_COLUMNS",
     "check_writable",
     "format_of",
+    "id_reader",
     "ids_as_in",
     "line_of",
     "read_pairs",
@@ -107,15 +108,20 @@ def require_columns(table: pa.Table, columns: Iterable[str], path: Path) -> None
             raise InputError(f"{path} has no column {name!r}. {did_you_mean(name, table.column_names)}")
 
 
-def ids_as_in(records: Records, values: Iterable[Any]) -> list[Any]:
-    """Return ids read from one file as the ids of `records`, which were read from another.
+def id_reader(records: Records) -> Callable[[Iterable[Any]], list[Any]]:
+    """Return what turns ids read from one file into the ids of `records`, which were read from another.
 
     A CSV file knows text only, so its "17" is the record 17 of a Parquet file or of a table numbered by its rows. Ids
     that no record has come back unchanged.
     """
     known = records.ids.tolist()
     own, as_text = set(known), {str(value): value for value in known}
-    return [value if value in own else as_text.get(str(value), value) for value in values]
+    return lambda values: [value if value in own else as_text.get(str(value), value) for value in values]
+
+
+def ids_as_in(records: Records, values: Iterable[Any]) -> list[Any]:
+    """Return ids read from one file as the ids of `records`; see `id_reader`."""
+    return id_reader(records)(values)
 
 
 def write_table(table: pa.Table, path: Path) -> None:
