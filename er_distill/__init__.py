@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from er_distill.explaining import explain
     from er_distill.explanation import Explanation
     from er_distill.frames import dedupe, link, match_pairs, score_pairs
+    from er_distill.incremental import Extension, extend
     from er_distill.iterating import iter_scored
     from er_distill.recordlinkage import Compare, Matcher, StudentFeature
     from er_distill.student import Student
@@ -34,6 +35,7 @@ __all__ = [
     "ErDistillWarning",
     "Exact",
     "Explanation",
+    "Extension",
     "InputError",
     "Matcher",
     "MissingExtraError",
@@ -44,6 +46,7 @@ __all__ = [
     "__version__",
     "dedupe",
     "explain",
+    "extend",
     "iter_scored",
     "link",
     "match_pairs",
@@ -56,6 +59,7 @@ _HOMES = {
     "explaining": ("explain",),
     "explanation": ("Explanation",),
     "frames": ("dedupe", "link", "match_pairs", "score_pairs"),
+    "incremental": ("Extension", "extend"),
     "iterating": ("iter_scored",),
     "recordlinkage": ("Compare", "Matcher", "StudentFeature"),
     "student": ("Student",),

@@ -8,7 +8,6 @@ under its name when it is whole. When the last chunk is done the parts are joine
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import shutil
@@ -17,7 +16,7 @@ import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -28,7 +27,7 @@ from er_distill import artefact, lexical
 from er_distill.artefact import MANIFEST, sha256
 from er_distill.chunks import Chunk, ParquetPairs, Shard
 from er_distill.errors import InputError, StudentError
-from er_distill.files import check_writable, whole, write_text
+from er_distill.files import check_writable, held, whole, write_text
 from er_distill.files.formats import first_line
 from er_distill.records import Records
 from er_distill.streaming import ListStatistics, Stream
@@ -37,7 +36,7 @@ from er_distill.student import CHUNK_SIZE, Student
 FORMAT = 1
 
 _KEY = b"er_distill.run"
-_RUN, _STATISTICS, _LOCK = "run.json", "statistics.npz", "lock"
+_RUN, _STATISTICS = "run.json", "statistics.npz"
 
 
 @dataclass(frozen=True)
@@ -184,7 +183,11 @@ class _Parts:
     @contextlib.contextmanager
     def opened(self, resume: bool) -> Iterator[None]:
         """Make the folder, or take it up again; it is no one else's inside the block."""
-        with self._locked():
+        try:
+            self.folder.mkdir(exist_ok=True)
+        except OSError as error:
+            raise InputError(f"{self.folder} cannot be written: {error.strerror or error}.") from error
+        with held(self.folder):
             run = self.folder / _RUN
             if not run.is_file():
                 write_text(json.dumps(self._made_from, indent=2) + "\n", run)
@@ -270,20 +273,6 @@ class _Parts:
             raise InputError(
                 f"{error} {len(self._finished())} finished chunk(s) are kept: run again with --resume (resume=True)."
             ) from error
-
-    @contextlib.contextmanager
-    def _locked(self) -> Iterator[IO[str]]:
-        try:
-            self.folder.mkdir(exist_ok=True)
-            lock = (self.folder / _LOCK).open("w")
-        except OSError as error:
-            raise InputError(f"{self.folder} cannot be written: {error.strerror or error}.") from error
-        with lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                raise InputError(f"another process is at work on {self.folder}. Wait for it to end.") from error
-            yield lock
 
     def _check(self, run: Path) -> None:
         try:

@@ -19,6 +19,7 @@ from er_distill.pairs import Pairs
 from er_distill.readers import Read, open_reader
 from er_distill.records import Records
 from er_distill.session import Session
+from er_distill.threads import limit_tokenizers
 from er_distill.vectors import Corpus, vectorise
 
 CHUNK_SIZE = 100_000
@@ -51,6 +52,7 @@ class Student:
         self.folder = folder
         self.manifest = manifest
         self.variant: Variant = manifest.variant(variant)
+        limit_tokenizers(threads)
         self._trees = Session(folder / manifest.trees, device="cpu", threads=threads)
         try:
             tokenizer = Tokenizer.from_file(str(folder / manifest.tokenizer))

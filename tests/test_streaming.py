@@ -56,11 +56,7 @@ def test_file_gives_the_same_in_its_own_order(
     options: dict[str, Any] = {"student": student(), "context": context}
     whole = score_pairs(lists.table, lists.left, lists.right, **options)
     shards = [
-        list(
-            iter_scored(
-                lists.left, lists.right, pairs=path, chunk_size=chunk_size, shard=f"{k}/{of}", **options
-            )
-        )
+        list(iter_scored(lists.left, lists.right, pairs=path, chunk_size=chunk_size, shard=f"{k}/{of}", **options))
         for k in range(1, of + 1)
     ]
     if of == 1:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import fcntl
 import gzip
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -27,6 +28,7 @@ __all__ = [
     "PAIR_COLUMNS",
     "check_writable",
     "format_of",
+    "held",
     "id_reader",
     "ids_as_in",
     "line_of",
@@ -173,6 +175,27 @@ def whole(path: Path) -> Iterator[Path]:
         ) from error
     finally:
         partial.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Hold a folder inside the block; the system lets go of it however the process ends.
+
+    Raises
+    ------
+    InputError
+        When another process holds it, or it cannot be written.
+    """
+    try:
+        lock = (folder / "lock").open("w")
+    except OSError as error:
+        raise InputError(f"{folder} cannot be written: {error.strerror or error}. Choose another folder.") from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise InputError(f"another process is at work on {folder}. Wait for it to end.") from error
+        yield
 
 
 def check_writable(path: Path) -> None:
