@@ -15,6 +15,7 @@ from tqdm import tqdm
 from er_distill import artefact, lexical
 from er_distill.artefact import Line, Manifest, Variant
 from er_distill.errors import InputError, StudentError, warn
+from er_distill.instructions import instructions, saturates
 from er_distill.pairs import Pairs
 from er_distill.readers import Read, open_reader
 from er_distill.records import Records
@@ -79,7 +80,8 @@ class Student:
         source : str, Path or Student
             The name of a bundled student, a student folder, or a loaded student (returned as it is).
         variant : str, optional
-            Which of the student's variants to run; by default the one its manifest names.
+            Which of the student's variants to run; by default the one its manifest names, unless its int8 sums may
+            saturate on this processor and another's cannot (see `er_distill.instructions`). A warning says so.
         device : str
             ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:N"``. ``"auto"`` takes a GPU when one really works.
         threads : int, optional
@@ -112,7 +114,7 @@ class Student:
                 f"{folder} was fitted on lexical features of version {manifest.lexical}; this er_distill makes "
                 f"version {lexical.VERSION}. Distil it again, or use er_distill {manifest.er_distill}."
             )
-        student = cls(folder, manifest, variant, device, threads)
+        student = cls(folder, manifest, _safe_variant(folder, manifest, variant), device, threads)
         _ = student.device  # a device that cannot be had is found out here, not after blocking
         return student
 
@@ -235,6 +237,22 @@ class Student:
         if len(uncertain):
             encoder_logit[uncertain] = read(uncertain, progress)
         return lexical_logit, encoder_logit
+
+
+def _safe_variant(folder: Path, manifest: Manifest, asked: str | None) -> str:
+    """Return the variant to run, and warn where its scores may be wrong on this processor."""
+    name = manifest.default_variant if asked is None else asked
+    if not saturates(folder / manifest.variant(name).encoder):
+        return name
+    about = f"{folder}: int8 sums of variant {name!r} may saturate on this processor ({instructions().name})."
+    others = [one for one in sorted(manifest.variants) if not saturates(folder / manifest.variants[one].encoder)]
+    if asked is None and others:
+        name = "fp32" if "fp32" in others else others[0]
+        warn(f"{about} Variant {name!r} is used instead.")
+    else:
+        hint = f"use variant {others[0]!r}, or " if others else ""
+        warn(f"{about} Scores may differ from those elsewhere: {hint}export the student again, with 7-bit weights.")
+    return name
 
 
 def _shifted(read: Read, start: int, rows: np.ndarray, progress: Callable[[int], object]) -> np.ndarray:

@@ -183,6 +183,31 @@ def test_score_keeps_the_pairs_as_they_are(here: Path) -> None:
     assert "has a column 'score' already" in failed("score", "scored.csv", "all.csv", "-o", "again.csv")
 
 
+def test_score_from_parquet_to_parquet(here: Path) -> None:
+    ends = [(f"a{i}", f"b{j}") for i in (2, 1, 5) for j in range(1, 5)]
+    pairs = pa.table({"left_id": [a for a, _ in ends], "right_id": [b for _, b in ends]})
+    for name, table in (("pairs.csv", pairs), ("pairs.parquet", pairs), ("mixed.parquet", pairs.take([0, 5, 1]))):
+        write_table(table, Path(name))
+    done("score", "pairs.csv", "a.csv", "b.csv", "-o", "whole.parquet")
+    result = done("score", "pairs.parquet", "a.csv", "b.csv", "-o", "scored.parquet", "--resume")
+    assert re.search(r"pairs +12$", result.stdout, re.MULTILINE)
+    assert pq.read_table("scored.parquet") == pq.read_table("whole.parquet")
+    assert (
+        "12, 12 of them scored before"
+        in done("score", "pairs.parquet", "a.csv", "b.csv", "-o", "scored.parquet", "--resume").stdout
+    )
+    for k in (1, 2):
+        done("score", "pairs.parquet", "a.csv", "b.csv", "-o", f"scored-{k}.parquet", "--shard", f"{k}/2")
+    shards = pa.concat_tables([pq.read_table(f"scored-{k}.parquet") for k in (1, 2)])
+    order = [("left_id", "ascending"), ("right_id", "ascending")]
+    assert shards.sort_by(order) == pq.read_table("whole.parquet").sort_by(order)
+    mixed = ("score", "mixed.parquet", "a.csv", "b.csv", "-o", "mixed.scored.parquet")
+    assert "left_id 'a2' do not stand together" in done(*mixed).stderr
+    assert pq.read_table("mixed.scored.parquet")["left_id"].to_pylist() == ["a2", "a1", "a2"]
+    assert "Sort the file by left_id" in failed(*mixed, "--resume")
+    assert not list(here.glob("*.parts"))
+
+
 def test_review_and_decisions_go_round(here: Path) -> None:
     result = done("link", "a.csv", "b.csv", "-o", "matches.csv", "--review", "0:1")
     assert "matches.review.csv (" in result.stdout
@@ -338,6 +363,8 @@ MISUSE = {
     "columns twice": ("link", "a.csv", "b.csv", "-o", "out.csv", "--columns", "name", "--left-on", "name"),
     "right-on alone": ("link", "a.csv", "b.csv", "-o", "out.csv", "--right-on", "name"),
     "three ids": ("link", "a.csv", "b.csv", "-o", "out.csv", "--id", "a,b,c"),
+    "shard of text": ("score", "truth.csv", "a.csv", "b.csv", "-o", "out.parquet", "--shard", "1/2"),
+    "no shard": ("score", "truth.csv", "a.csv", "b.csv", "-o", "out.parquet", "--shard", "3/2"),
     "left-on for one": ("score", "truth.csv", "a.csv", "-o", "out.csv", "--left-on", "name"),
 }
 

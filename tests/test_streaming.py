@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import narwhals as nw
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -72,13 +73,10 @@ def test_link_in_chunks(frame_factory: Callable[[Any], Any]) -> None:
     parts = list(iter_scored(left, right, student=student(), chunk_size=50))
     assert len(parts) > 2
     assert all(type(part) is type(left) for part in parts)
-    wanted = dict(zip(zip(*(lists.table[c].to_pylist() for c in ("left_id", "right_id")), strict=True),
-                      scores().tolist(), strict=True))  # fmt: skip
-    found = {name: [value for part in parts for value in part[name].tolist()] if hasattr(left, "iloc") else
-              [value for part in parts for value in part[name].to_pylist()] if isinstance(left, pa.Table) else
-              [value for part in parts for value in part[name].to_list()]
-              for name in ("left_id", "right_id", "score")}  # fmt: skip
-    assert dict(zip(zip(found["left_id"], found["right_id"], strict=True), found["score"], strict=True)) == wanted
+    columns = [nw.from_native(part, eager_only=True).to_dict(as_series=False) for part in parts]
+    found = {name: [value for part in columns for value in part[name]] for name in columns[0]}
+    wanted = lists.table.drop_columns("note").append_column("score", [scores()])
+    assert by_pair(pa.table(found)) == by_pair(wanted)
     decided = match_pairs(pa.table(found), student=student())
     matched = decided.filter(decided["match"].to_numpy() == 1)
     whole = link(lists.left, lists.right, student=student())
