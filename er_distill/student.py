@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import unicodedata
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from er_distill.vectors import Corpus, vectorise
 CHUNK_SIZE = 100_000
 """Pairs held in memory at a time."""
 
+_TREE_ROWS = 4_096  # rows that a thread takes at a time
 _LATIN_SAMPLE = 1_000
 _LATIN_END = 0x24F
 
@@ -227,7 +229,7 @@ class Student:
         lexical_logit, encoder_logit : ndarray of float64, shape (m,)
             The second is NaN where the second tier did not look; :func:`probability` makes them one.
         """
-        lexical_logit = self._trees.run({"features": features}).astype(np.float64)
+        lexical_logit = self._tree_logits(features).astype(np.float64)
         settled = sigmoid(lexical_logit, 0.0, self.variant.settled)
         low, high = self.variant.band
         unsure = (settled >= low) & (settled <= high)
@@ -237,6 +239,17 @@ class Student:
         if len(uncertain):
             encoder_logit[uncertain] = read(uncertain, progress)
         return lexical_logit, encoder_logit
+
+    def _tree_logits(self, features: np.ndarray) -> np.ndarray:
+        # Threads inside the runtime would share the trees of a few rows, and add up a row's trees in an order that
+        # depends on their number and on the rows beside it: scores would differ in the last bit.
+        graph = self._trees.open(threads=1)
+        blocks = [{"features": features[begin : begin + _TREE_ROWS]} for begin in range(0, len(features), _TREE_ROWS)]
+        workers = min(self._trees.threads, len(blocks))
+        if workers == 1:
+            return np.concatenate([graph.run(block) for block in blocks])
+        with ThreadPoolExecutor(workers, thread_name_prefix="er_distill") as pool:
+            return np.concatenate(list(pool.map(graph.run, blocks)))
 
 
 def _safe_variant(folder: Path, manifest: Manifest, asked: str | None) -> str:
