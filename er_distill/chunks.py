@@ -17,8 +17,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from er_distill.errors import InputError
-from er_distill.files import PAIR_COLUMNS, check_first_bytes, format_of, id_reader, require_columns
-from er_distill.files.formats import first_line
+from er_distill.files import PAIR_COLUMNS, format_of, id_reader, require_columns
+from er_distill.files.formats import check_first_bytes, first_line
 from er_distill.pairs import Pairs
 from er_distill.records import Records
 
@@ -241,9 +241,11 @@ class ParquetPairs:
                 )
             ends.append(records.codes(read(ids.to_pylist()), source=f"{self.path}: column {name!r}"))
         pairs = Pairs(ends[0], ends[1], len(self._left), len(self._right), self._one_table)
-        same = np.flatnonzero(pairs.left == pairs.right) if self._one_table else ()
-        if len(same):
-            raise InputError(f"{self.path}: row {begin + same[0] + 1} pairs a record with itself. Drop such pairs.")
+        same = np.flatnonzero(pairs.left == pairs.right)
+        if self._one_table and len(same):
+            raise InputError(
+                f"{self.path}: row {begin + int(same[0]) + 1} pairs a record with itself. Drop such pairs."
+            )
         return pairs
 
     def _stamped(self) -> tuple[int, int, int]:

@@ -289,9 +289,9 @@ class _Parts:
 
 def _load(path: Path, statistics: ListStatistics) -> None:
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             statistics.take_up(arrays)
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise InputError(_damaged(path, first_line(error))) from error
 
 

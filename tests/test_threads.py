@@ -57,14 +57,15 @@ def test_variable_that_is_no_number(value: str, monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.needs("onnxruntime")
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="counts threads in /proc")
 @needs_bundled_student
-@pytest.mark.parametrize("setting", ["argument", "variable", "share of a worker"])
+@pytest.mark.parametrize("setting", ["argument", "three", "variable", "share of a worker"])
 def test_one_thread_starts_no_other(setting: str) -> None:
     environment = {
         "argument": {},
+        "three": {},
         "variable": {VARIABLE: "1", "OMP_NUM_THREADS": "8"},
         "share of a worker": {"OMP_NUM_THREADS": "1"},
     }[setting]
-    argument = "1" if setting == "argument" else "None"
+    argument = {"argument": "1", "three": "3"}.get(setting, "None")
     result = subprocess.run(
         [sys.executable, "-c", SCORE % (argument, argument)],
         env=os.environ | environment,
@@ -72,7 +73,9 @@ def test_one_thread_starts_no_other(setting: str) -> None:
         text=True,
     )
     assert result.returncode == 0, result.stderr
-    assert result.stdout.strip() == "0"
+    # The tokenizers' pool of one is a thread of its own, for which ours waits.
+    started = int(result.stdout)
+    assert started > 2 if setting == "three" else started <= 1
 
 
 @pytest.mark.needs("recordlinkage")
