@@ -125,6 +125,30 @@ def test_both_forms_say_it(subject: str) -> None:
             assert words in text, words
 
 
+NOISE = {"action": "drop", "labels": 2000, "suspects": 30, "used": True, "trial": {}}
+OWN = {"unlabelled": 9000, "matches": 40, "others": 1200, "best": 1, "agreement": [0.8, 0.9]}
+
+
+@pytest.mark.parametrize(
+    ("noise", "own", "words"),
+    [
+        ([NOISE], OWN, "30 of 2,000 labels look wrong and were left out, which helped on held-out labels."),
+        ([NOISE, NOISE | {"used": False}], OWN, "30 of 2,000 labels in 1 of 2 tasks look wrong"),
+        ([NOISE | {"used": False}], OWN, "Labels that look wrong count like the others"),
+        ([NOISE | {"trial": None, "action": "weight"}], OWN, "look wrong and counted less, which was not tried first."),
+        ([NOISE], OWN, "Of 9,000 pairs without labels its own trees labelled 1,240, 40 of them as matches"),
+        ([NOISE], OWN | {"matches": 0, "others": 0}, "none helped on held-out labels"),
+    ],
+)
+def test_what_became_of_the_labels_is_said(noise: list[dict[str, Any]], own: dict[str, Any], words: str) -> None:
+    by_task = {str(k): one for k, one in enumerate(noise)}
+    for text in both(manifest(EVERYTHING | {"noise": by_task, "self_training": {"0": own}})):
+        assert words in text
+    for text in both(manifest(EVERYTHING)):
+        assert "look wrong" not in text
+        assert "own trees" not in text
+
+
 def test_what_the_manifest_does_not_tell_is_left_out() -> None:
     for text in both(manifest(NEEDED, files={})):
         for words in (

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import signal
 import subprocess
 import sys
 import time
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +25,9 @@ from er_distill.cli import app  # noqa: E402
 from er_distill.cli.console import Console  # noqa: E402
 from er_distill.cli.tables import open_tables  # noqa: E402
 from er_distill.files import read_table, write_table  # noqa: E402
+from er_distill.training.configuration import with_base  # noqa: E402
 from er_distill.training.database import FILE, Database  # noqa: E402
+from er_distill.training.sweep import member_configs  # noqa: E402
 from tests.counting_server import CountingServer  # noqa: E402
 from tests.shop_tables import SMALL, N, is_match, labels_of_all, write_lamps  # noqa: E402
 from tests.small_task import knowing  # noqa: E402
@@ -213,3 +217,43 @@ def test_without_the_train_extra_the_message_names_it() -> None:
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 1
     assert 'pip install "er-distill[train]"' in done.stderr
+
+
+PAGE = Path(__file__).parent.parent / "docs" / "distil.md"
+
+
+def blocks(kind: str) -> list[str]:
+    return re.findall(rf"^```{kind}\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+
+
+def test_the_page_makes_its_tables_and_its_student(shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    exec(compile(blocks("py")[0], str(PAGE), "exec"), {})
+    lines = [line for block in blocks("sh") for line in block.splitlines() if line.startswith("er-distill ")]
+    made = next(line for line in lines if "--labels labels.csv -o my-student/" in line)
+    little = ["--base", str(shop / "base"), "--config", str(shop / "small.json")]
+    told = run(*shlex.split(made)[1:], *little)
+    assert told.exit_code == 0, told.output
+    shown = re.search(r"^labels .*$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+    assert shown is not None
+    assert shown.group(0) in told.stdout
+    linked = run(*shlex.split(next(line for line in lines if "--truth" in line))[1:])
+    assert linked.exit_code == 0, linked.output
+
+
+def test_every_command_of_the_page_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    lines = [line for block in blocks("sh") for line in block.splitlines() if line.startswith("er-distill distill")]
+    assert len(lines) >= 8
+    for line in lines:
+        words = shlex.split(line, comments=True)[1:]
+        told = run(*words)
+        assert told.exit_code == 1, f"{line}\n{told.output}"  # the files are not there; as usage it is right
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_the_settings_of_the_page_are_settings(number: int, shop: Path, tmp_path: Path) -> None:
+    settings = tomllib.loads(blocks("toml")[number])
+    members = settings if number == 0 else {"all": settings}
+    start = with_base(None, tmp_path / "student", shop / "base")
+    assert set(member_configs(start, members, tmp_path)) == set(members)

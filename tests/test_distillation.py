@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from er_distill.training.distillation import COMPARISON, STUDENTS, Distilled, be
 from er_distill.training.labelling import LabelPlan  # noqa: E402
 from er_distill.training.limits import Limits  # noqa: E402
 from er_distill.training.sweep import best_of, calibration_error, comparison, held_out_agreement, of_seeds  # noqa: E402
+from er_distill.training.teachers.base import Answer  # noqa: E402
 from er_distill.training.teachers.grammar import TeacherName  # noqa: E402
 from tests.shop_tables import SMALL, Lamplighter, N, is_match, labels_of_all, lamps  # noqa: E402
 from tests.tiny_causal_lm import save_qwen2  # noqa: E402
@@ -93,6 +95,17 @@ def test_another_setting_asks_nobody_again(
     with pytest.raises(InputError, match="is there already"):
         distill(*tables, output=taught.made.folder, config=SMALL, **words | {"teacher": wider})
     assert taught.teacher.asked == 40
+
+
+def test_another_teacher_of_the_same_run_has_no_say(
+    taught: Taught, base: Path, tables: tuple[pa.Table, pa.Table], tmp_path: Path
+) -> None:
+    nobody, run = Lamplighter("nobody", always_none=True), tmp_path / "run"
+    shutil.copytree(taught.made.run, run)
+    words: dict[str, Any] = {"base": base, "config": SMALL, "run": run, "output": tmp_path / "student"}
+    with pytest.raises(InputError, match="say non-match"):
+        distill(*tables, teacher=LabelPlan((nobody,), number=20, method="random"), **words)
+    assert nobody.asked == 20
 
 
 def test_a_sweep_labels_once_and_keeps_the_best(
@@ -173,6 +186,19 @@ def test_labels_of_one_class_are_told_with_their_place(
     with pytest.raises(InputError, match="say non-match"):
         distill(*tables, **words)
     assert teacher.asked == N
+
+
+class Silent(Lamplighter):
+    """A teacher who never knows."""
+
+    def answer(self, candidates: Any, questions: Any) -> Any:
+        yield from ((position, Answer(None, reason="no idea")) for position in range(len(questions)))
+
+
+def test_no_answer_is_no_student(base: Path, tables: tuple[pa.Table, pa.Table], tmp_path: Path) -> None:
+    plan = LabelPlan((Silent(),), share=1.0)
+    with pytest.raises(InputError, match=r"no teacher has answered any of the 48 questions: every one abstained"):
+        distill(*tables, output=tmp_path / "student", teacher=plan, base=base, config=SMALL)
 
 
 class Never(Lamplighter):
@@ -264,6 +290,12 @@ def test_settings_come_from_files_and_keep_their_kinds(base: Path, tmp_path: Pat
             configured(start, settings, "settings.toml")
         return str(caught.value)
 
+    causal = with_base({"generative": {"rank": 8}}, tmp_path / "student", "some-model")
+    assert (causal.kind, causal.reader.base) == ("generative", "some-model")
+    assert list(of_seeds([4], kind=causal.kind).values()) == [{"generative": {"seed": 4}}]
+    with pytest.raises(InputError, match="needs a base="):
+        with_base({"generative": {}}, tmp_path / "student", None)
+    assert "of another kind of student" in refusal({"generative": {"rank": 8}})
     assert "folds is 2.5. Give a value like 5" in refusal({"folds": 2.5})
     assert "weights is 1. Give a value like True" in refusal({"weights": 1})
     assert "encoder is 3. Write its settings" in refusal({"encoder": 3})

@@ -10,7 +10,7 @@ import pytest
 from tiny_causal_lm import save_qwen2
 from tiny_encoders import product_task, save_bert, save_roberta
 
-from er_distill import InputError, MissingExtraError
+from er_distill import InputError, MissingExtraError, Student, artefact
 
 for package in ("torch", "transformers", "onnx", "onnxruntime", "sklearn"):
     pytest.importorskip(package, reason=f"{package} not installed: pip install 'er-distill[cpu,train]'")
@@ -19,7 +19,13 @@ import torch  # noqa: E402
 
 from er_distill.training import export, export_causal, parity  # noqa: E402
 from er_distill.training.causal import frame_of, load_causal  # noqa: E402
+from er_distill.training.encoder import EncoderConfig  # noqa: E402
+from er_distill.training.labels import from_synthetic  # noqa: E402
+from er_distill.training.pipeline import fit_student  # noqa: E402
 from er_distill.training.pretrained import load_base  # noqa: E402
+from er_distill.training.recipe import DistillConfig  # noqa: E402
+from er_distill.training.synthetic import generate  # noqa: E402
+from er_distill.training.trees import TreesConfig  # noqa: E402
 
 pytestmark = pytest.mark.train
 
@@ -89,11 +95,44 @@ def test_a_causal_language_model(tmp_path: Path) -> None:
     parity.check_scores(expected, logits["fp32"], graph="fp32", limit=export.LIMITS["fp32"])
 
 
+def _people(base: Path, output: Path) -> Path:
+    candidates, labels = from_synthetic(generate("people", 40, seed=0), 1.0)
+    config = DistillConfig(
+        output,
+        EncoderConfig(base=base, max_length=48, epochs=1, device="cpu"),
+        TreesConfig(rounds=20, least_leaf=10),
+        folds=3,
+        encoder_pairs=200,
+        variants=("fp32",),
+        default_variant="fp32",
+        exporter="optimum",
+    )
+    return fit_student(candidates, labels, config)
+
+
+@needs_optimum
+@pytest.mark.slow
+def test_a_student(tmp_path: Path) -> None:
+    (tmp_path / "base").mkdir()
+    made = _people(save_bert(tmp_path / "base"), tmp_path / "student")
+    manifest = artefact.read(made)
+    assert manifest.training["config"]["exporter"] == "optimum"
+    assert manifest.training["checks"]["fp32"]["parity"]["largest_difference"] <= export.LIMITS["fp32"]
+    candidates, labels = from_synthetic(generate("people", 40, seed=0), 1.0)
+    student = Student.load(made)
+    chosen = student.score(candidates.left, candidates.right, candidates.pairs) >= student.threshold
+    true = labels.target == 1
+    assert 2 * (chosen & true).sum() / (chosen.sum() + true.sum()) > 0.8
+
+
 @pytest.mark.skipif(_there(), reason="optimum-onnx is installed")
 def test_without_optimum_the_extra_is_named(tmp_path: Path) -> None:
     model = load_base(save_bert(tmp_path), 32)
     with pytest.raises(MissingExtraError, match=r"er-distill\[cpu,optimum\]"):
         export.export_encoder(model, tmp_path, exporter="optimum")
+    with pytest.raises(MissingExtraError, match=r"er-distill\[cpu,optimum\]"):
+        _people(tmp_path, tmp_path / "student")
+    assert not (tmp_path / "student").exists()
 
 
 def test_an_exporter_that_does_not_exist(tmp_path: Path) -> None:

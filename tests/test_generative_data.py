@@ -12,11 +12,12 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tokenizers import Tokenizer, models, pre_tokenizers
 
 from er_distill.errors import InputError, MissingExtraError
 from er_distill.pairs import Pairs
 from er_distill.records import Records
-from er_distill.selecting import MAX_OPTIONS
+from er_distill.selecting import MAX_OPTIONS, option_ids
 from er_distill.training.generative.config import Dpo, GenerativeConfig, Grpo, Reward, Sft
 from er_distill.training.generative.data import (
     NO_CANDIDATE,
@@ -157,13 +158,11 @@ def test_settings_that_cannot_be_used() -> None:
 
 
 def test_without_trl_the_extra_is_named() -> None:
-    code = "import sys; sys.modules['peft'] = None; sys.modules['trl'] = None; sys.modules['transformers'] = None\n"
-    result = subprocess.run(
-        [sys.executable, "-c", code + "import er_distill.training.generative.fit"], capture_output=True, text=True
-    )
+    code = "import sys; sys.modules['trl'] = None; from er_distill.training.generative import trainers; trainers()"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert result.returncode == 1
     assert MissingExtraError.__name__ in result.stderr
-    assert 'pip install "er-distill[' in result.stderr
+    assert 'Run: pip install "er-distill[generative,train]"' in result.stderr
 
 
 @pytest.mark.train
@@ -184,3 +183,10 @@ def test_when_a_model_has_stopped_choosing() -> None:
     assert collapse([bad] * 6, 10) is bad  # for half of the run
     all_none = [Choice("q", ("a", "b"), 0)] * 30
     assert not check_of(always_none, all_none, 0).constant  # which is right
+
+
+def test_a_tokenizer_without_digits_is_refused() -> None:
+    letters = Tokenizer(models.WordLevel({"[UNK]": 0, "a": 1}, unk_token="[UNK]"))
+    letters.pre_tokenizer = pre_tokenizers.Whitespace()
+    with pytest.raises(InputError, match=r"does not read each number after '\[' as a token of its own"):
+        option_ids(letters)

@@ -188,7 +188,7 @@ KILLED = """
 import functools, json, os, signal, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-from er_distill.training import export, stages
+from er_distill.training import export, tiers
 from tests.test_runs import distil
 
 where, run, output, base = sys.argv[2], *map(Path, sys.argv[3:])
@@ -204,7 +204,7 @@ def quantise(source, path):
     path.write_bytes(b"half")
     os.kill(os.getpid(), signal.SIGKILL)
 
-stages.train_encoder = functools.partial(stages.train_encoder, checkpoint_seconds=0, log=log)
+tiers.train_encoder = functools.partial(tiers.train_encoder, checkpoint_seconds=0, log=log)
 export._quantise = quantise
 distil(base, run, output)
 """

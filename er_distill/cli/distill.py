@@ -31,8 +31,9 @@ def distill(
     labels: Annotated[
         list[Path] | None,
         typer.Option(
+            metavar="PATH",
             help="Labels that are there: a labels folder, answers (.jsonl) or labelled pairs (left_id, right_id, "
-            "label). Repeat it. Beside --teacher, who is not asked what they settle, or instead."
+            "label). Repeat it. Beside --teacher, who is not asked what they settle, or instead.",
         ),
     ] = None,
     method: asked.MethodOrNone = None,

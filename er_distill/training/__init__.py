@@ -16,9 +16,11 @@ if TYPE_CHECKING:
     from er_distill.training.encoder import EncoderConfig
     from er_distill.training.generative.config import GenerativeConfig
     from er_distill.training.labels import Candidates, Labels, from_synthetic, from_table, read_task
+    from er_distill.training.noise import NoiseConfig
     from er_distill.training.pipeline import fit_student
     from er_distill.training.recipe import DistillConfig
     from er_distill.training.runs import Run
+    from er_distill.training.self_training import SelfTrainingConfig
     from er_distill.training.trees import TreesConfig
 
 __all__ = [
@@ -27,7 +29,9 @@ __all__ = [
     "EncoderConfig",
     "GenerativeConfig",
     "Labels",
+    "NoiseConfig",
     "Run",
+    "SelfTrainingConfig",
     "TreesConfig",
     "distill",
     "fit_student",
@@ -42,7 +46,9 @@ _HOME_OF = {
     "EncoderConfig": "encoder",
     "GenerativeConfig": "generative.config",
     "Labels": "labels",
+    "NoiseConfig": "noise",
     "Run": "runs",
+    "SelfTrainingConfig": "self_training",
     "TreesConfig": "trees",
     "distill": "distillation",
     "fit_student": "pipeline",

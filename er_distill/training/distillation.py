@@ -25,7 +25,7 @@ from er_distill.training.gathering import LABELS_FOLDER, Gathered, Note, about_o
 from er_distill.training.labelling import LabelPlan
 from er_distill.training.limits import Limits
 from er_distill.training.material import Material, check_material
-from er_distill.training.pipeline import STAGES, fit_student
+from er_distill.training.pipeline import STAGES, fit_student, planned
 from er_distill.training.precheck import check_output, check_variants
 from er_distill.training.recipe import DistillConfig
 from er_distill.training.runs import Run, publish
@@ -205,7 +205,7 @@ def distill_material(
     _check(material, config, folder, configs)
     least = max(one.folds for one in (configs or {"": config}).values())
     with Run(folder, progress=progress) as run:
-        run.plan(*stages_of(material), *STAGES)
+        run.plan(*stages_of(material), *planned(config))
 
         def fit(one: DistillConfig) -> Path:
             return fit_student(gathered.candidates, gathered.labels, one, run=run, about=about)

@@ -19,7 +19,7 @@ from er_distill.tokens import PairEncoder
 from er_distill.training import missing_extra
 from er_distill.training.export_optimum import export_encoder_graph
 from er_distill.training.exporter import Exporter, check_exporter, export_module
-from er_distill.training.pretrained import EncoderModel
+from er_distill.training.pretrained import EncoderModel, quiet_transformers
 
 try:
     import torch
@@ -108,7 +108,8 @@ def export_encoder(
 def _export_fp32(model: EncoderModel, path: Path, opset: int) -> None:
     # A copy: the caller's model keeps its device and its attention. Only the plain attention can be quantised.
     plain = copy.deepcopy(model.model).to("cpu").eval()
-    plain.set_attn_implementation("eager")
+    with quiet_transformers():  # version 4 says that it cannot for some models; these are exported as they are
+        plain.set_attn_implementation("eager")
     axes = {name: {0: "pairs", 1: "tokens"} for name in model.input_names}
     export_module(
         _LogitOnly(plain, model.input_names),

@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from er_distill.errors import ExportError, MissingExtraError
+from er_distill.errors import ExportError
 from er_distill.training import missing_extra
-from er_distill.training.exporter import save_graph
+from er_distill.training.exporter import check_exporter, save_graph
 
 try:
     import onnx
@@ -117,13 +117,9 @@ def _at_last(graph: Any) -> list[Any]:
 
 
 def _export(model: Any, task: str, opset: int) -> onnx.ModelProto:
-    try:
-        from optimum.exporters.onnx import onnx_export_from_model
-    except ImportError as error:
-        raise MissingExtraError(
-            "exporter='optimum' needs optimum-onnx and transformers 4, which are not installed. In an environment of "
-            'its own, run: pip install "er-distill[cpu,optimum]"'
-        ) from error
+    check_exporter("optimum")
+    from optimum.exporters.onnx import onnx_export_from_model
+
     # A copy: what optimum patches, it patches there.
     plain = copy.deepcopy(model).to("cpu", torch.float32).eval()
     with tempfile.TemporaryDirectory() as folder, _quiet():

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal, get_args
 
-from er_distill.errors import InputError, did_you_mean
+from er_distill.errors import InputError, MissingExtraError, did_you_mean
 from er_distill.training import missing_extra
 
 try:
@@ -26,9 +26,17 @@ _MOST_BYTES = 1_800_000_000  # of a graph in one file; protobuf ends at 2 GiB
 
 
 def check_exporter(name: str) -> None:
-    """Raise InputError unless there is such an exporter."""
+    """Raise InputError unless there is such an exporter, MissingExtraError where it is not installed."""
     if name not in get_args(Exporter):
         raise InputError(f"There is no exporter {name!r}. {did_you_mean(name, get_args(Exporter))}")
+    if name == "optimum":
+        try:
+            import optimum.exporters.onnx  # noqa: F401
+        except ImportError as error:
+            raise MissingExtraError(
+                "exporter='optimum' needs optimum-onnx and transformers 4, which are not installed. In an environment "
+                'of its own, run: pip install "er-distill[cpu,optimum]"'
+            ) from error
 
 
 def export_module(

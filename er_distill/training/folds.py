@@ -22,6 +22,9 @@ HELD_OUT_FOLD = 0
 STOPPING_FOLD = 1
 """The fold whose loss says when to stop training the encoder, where that was asked for."""
 
+NO_FOLD = -1
+"""In the place of a fold: pairs with a label of the student's own, which it learns and is never judged by."""
+
 
 @dataclass(frozen=True)
 class LabelledTask:
@@ -37,6 +40,8 @@ class LabelledTask:
     target : ndarray of float32, shape (m,)
     query, fold : ndarray of int64, shape (m,)
         Number of a labelled pair's query, and of the part that belongs to.
+    pair_weight : ndarray of float32, shape (m,), optional
+        How much a pair counts beside the others in training; by default 1. A pair that is not learned has no target.
     """
 
     candidates: Candidates
@@ -45,6 +50,17 @@ class LabelledTask:
     target: np.ndarray
     query: np.ndarray
     fold: np.ndarray
+    pair_weight: np.ndarray | None = None
+
+    @property
+    def unlabelled(self) -> np.ndarray:
+        """Rows of the candidate pairs of queries that have no label at all."""
+        left = self.candidates.pairs.left
+        return np.flatnonzero(~np.isin(left, left[self.known]))
+
+    def labels_at(self, rows: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Return `rows` and what the labels of these pairs bring to training, for the inputs of a stage."""
+        return rows, self.target[rows], *(values[rows] for values in self.revised)
 
     @property
     def texts(self) -> tuple[list[str], list[str] | None]:
@@ -56,21 +72,37 @@ class LabelledTask:
         """Return the labelled pairs at `rows`."""
         return self.candidates.pairs.take(self.known[rows])
 
-    def features(self) -> np.ndarray:
-        """Return the lexical features of the labelled pairs, each beside all candidates, shape (m, len(FEATURES))."""
+    def features(self, rows: np.ndarray) -> np.ndarray:
+        """Return lexical features of candidate pairs, each beside all others, shape (len(rows), len(FEATURES)).
+
+        `rows` ascend.
+        """
         task = self.candidates
+        wanted = np.zeros(len(task.pairs), dtype=bool)
+        wanted[rows] = True
         chunks = lexical.features(vectorise(task.left, task.right), task.pairs, chunk_size=CHUNK_SIZE)
-        return np.concatenate([values[self.labels.known[rows]] for rows, values in chunks])
+        return np.concatenate([values[wanted[chunk]] for chunk, values in chunks])
 
     def tree_task(self, features: np.ndarray, rows: np.ndarray) -> TreeTask:
-        """Return what trees learn of the labelled pairs at `rows`."""
-        return TreeTask(features[rows], self.target[rows], self.labels.weight)
+        """Return what trees learn of the labelled pairs that the mask `rows` marks."""
+        learned = rows & ~np.isnan(self.target)
+        weight = None if self.pair_weight is None else self.pair_weight[learned]
+        return TreeTask(features[learned], self.target[learned], self.labels.weight, weight)
 
     def encoder_task(self, rows: np.ndarray) -> EncoderTask:
         """Return what the encoder learns of the labelled pairs at `rows`."""
         target = np.full(len(self.candidates.pairs), np.nan, dtype=np.float32)
         target[self.known[rows]] = self.target[rows]
-        return EncoderTask(*self.texts, self.candidates.pairs, target, name=self.candidates.name)
+        weight = None
+        if self.pair_weight is not None:
+            weight = np.ones_like(target)
+            weight[self.known[rows]] = self.pair_weight[rows]
+        return EncoderTask(*self.texts, self.candidates.pairs, target, weight, name=self.candidates.name)
+
+    @property
+    def revised(self) -> tuple[np.ndarray, ...]:
+        """What a revision of the labels has changed beside the targets, an entry a labelled pair; () without one."""
+        return () if self.pair_weight is None else (self.known, self.pair_weight)
 
 
 def cut(candidates: Candidates, labels: Labels, folds: int, seed: int) -> LabelledTask:
@@ -93,6 +125,19 @@ def rows_to_learn(task: LabelledTask, logits: np.ndarray, budget: float, seed: i
     half = _whole_lists(task, elsewhere, np.argsort(doubt, kind="stable"), budget / 2)
     rest = _whole_lists(task, elsewhere & ~half, _shuffled_queries(task, seed), budget - half.sum())
     return np.flatnonzero(half | rest)
+
+
+def own_rows_to_learn(task: LabelledTask, budget: float, seed: int) -> np.ndarray:
+    """The pairs with a label of the student's own that the encoder learns: whole lists, at random."""
+    return np.flatnonzero(_whole_lists(task, task.fold == NO_FOLD, _shuffled_queries(task, seed), budget))
+
+
+def rows_to_settle_on(task: LabelledTask) -> np.ndarray:
+    """The labelled pairs that the trees' calibration is fitted on: those that cross-fitted trees know nothing of.
+
+    Trees that learn revised labels know by way of these something of all folds but the held-out one.
+    """
+    return np.flatnonzero(task.fold == HELD_OUT_FOLD if task.revised else task.fold >= 0)
 
 
 def rows_to_hold_out(task: LabelledTask, budget: float, seed: int) -> np.ndarray:

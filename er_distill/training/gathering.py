@@ -21,6 +21,7 @@ from er_distill.training.label_files import verdicts, write_label_files
 from er_distill.training.labelling import (
     BLOCKING,
     LabelPlan,
+    Panel,
     chosen_questions,
     forecast_facts,
     inputs_of_questions,
@@ -152,8 +153,11 @@ def _label(
     sources, selection = material.sources, "labels that were there"
     if material.plan is not None:
         store = run.folder / LABELS_FOLDER
-        stopped = _ask(run, material.plan, material.rule, asked, questions, store, note)
-        sources = (Source(str(store), folder=store), *sources)
+        panel = open_panel(material.plan)
+        stopped = _ask(run, material.plan, panel, material.rule, asked, questions, store, note)
+        # Others that were asked before, in other runs on the folder, have no say in what this one learns.
+        own = Source(str(store), folder=store, teachers=frozenset(panel.teachers), questions=frozenset(questions))
+        sources = (own, *sources)
         selection = (
             f"{len(questions):,} of {len(questions_of(asked)):,} queries with candidates ({material.plan.method})"
         )
@@ -173,6 +177,7 @@ def _label(
 def _ask(
     run: Run,
     plan: LabelPlan,
+    panel: Panel,
     rule: Rule | None,
     asked: Candidates,
     questions: Sequence[Question],
@@ -180,7 +185,6 @@ def _ask(
     note: Note,
 ) -> tuple[str, ...]:
     """Ask the teachers, into a labels folder; return why they were not asked everything."""
-    panel = open_panel(plan)
     with open_store(plan, panel, folder) as store:
         mark_current(store.database, asked)
         for name, value in forecast_facts(plan, panel, asked, questions, store):
@@ -194,6 +198,9 @@ def _ask(
             ) from error
         kept = read_kept(store.database, asked.name)
         write_label_files(folder, kept, verdicts(kept, rule))
+    if all(answer.abstained for said in found.answers.values() for answer in said.values()):
+        why = "; ".join(found.stopped) or f"every one abstained, and er-distill labels {folder} says why"
+        raise InputError(f"no teacher has answered any of the {len(questions):,} questions: {why}.")
     for why in found.stopped:
         note(f"stopped asking: {why}. The student learns from the answers that came; they are kept in {folder}.")
     return found.stopped

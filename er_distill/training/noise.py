@@ -43,6 +43,7 @@ class NoiseConfig:
 
     action: Literal["off", "weight", "drop"] = "off"  # weight: a suspect counts by how likely it is right
     suspects: Literal["matches", "both"] = "matches"  # which labels can be suspect; teachers err mostly with matches
+    on_trial: bool = True  # whether a student is taught cleaned labels only where `try_cleaning` says that it helps
 
     def __post_init__(self) -> None:
         for name, known in (("action", ("off", "weight", "drop")), ("suspects", ("matches", "both"))):

@@ -16,13 +16,14 @@ from typing import Any
 from er_distill import artefact
 from er_distill.errors import InputError
 from er_distill.training import folds, precheck
+from er_distill.training.exporter import check_exporter
 from er_distill.training.labels import Candidates, Labels
 from er_distill.training.recipe import DistillConfig
 from er_distill.training.runs import Run, fingerprint
-from er_distill.training.stages import STAGES, VERSIONS, Stages, content_of
+from er_distill.training.stages import STAGES, VERSIONS, Stages, content_of, planned
 from er_distill.training.tiers import tier_of
 
-__all__ = ["STAGES", "DistillConfig", "fit_student"]
+__all__ = ["STAGES", "DistillConfig", "fit_student", "planned"]
 
 log = logging.getLogger(__name__)
 
@@ -75,6 +76,7 @@ def fit_student(
     precheck.check_labels(tasks, labelled, config.folds)
     tier = tier_of(config)
     precheck.check_variants(config.variants, config.default_variant, tier.variants)
+    check_exporter(config.exporter)
     if tier.stops_early and config.folds < 3:
         raise InputError(f"patience needs a fold of its own: folds={config.folds} must be 3 or more.")
     base = tier.open_base()
@@ -86,12 +88,12 @@ def fit_student(
     cut = [folds.cut(task, label, config.folds, config.seed) for task, label in zip(tasks, labelled, strict=True)]
     with contextlib.nullcontext(run) if run is not None else _run_of_its_own(config.output, progress) as held:
         stages = Stages(cut, config, _identity(config.reader.base, base), held, about or {})
-        n_labelled = sum(len(task.known) for task in cut)
+        n_described = sum(map(len, stages.described))
         size = sum(parameter.numel() * 4 for parameter in base.parameters())
         graphs = sum(tier.shares[variant] for variant in config.variants)
         # The trained weights, what training leaves beside them, the fp32 graph and those that are made from it.
         in_run = size * (1 + tier.in_training + 1 + graphs)
-        precheck.check_space(held.folder, in_run, config.output, size * (config.weights + graphs), n_labelled)
+        precheck.check_space(held.folder, in_run, config.output, size * (config.weights + graphs), n_described)
         del base  # its memory; training loads its own
         stages.make(inputs)
     return config.output

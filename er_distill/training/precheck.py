@@ -90,7 +90,7 @@ def weights_of(base: str | Path) -> str | Path:
     return artefact.weights(Path(base)) if (Path(base) / artefact.MANIFEST).is_file() else base
 
 
-def check_space(run: Path, in_run: float, output: Path, in_output: float, n_labelled: int) -> None:
+def check_space(run: Path, in_run: float, output: Path, in_output: float, n_described: int) -> None:
     """Raise InputError when the disks have no room for what the run and the student will hold.
 
     Parameters
@@ -99,10 +99,10 @@ def check_space(run: Path, in_run: float, output: Path, in_output: float, n_labe
         The run folder, and the student folder, which need not be there yet.
     in_run, in_output : float
         Bytes of weights and graphs in either.
-    n_labelled : int
+    n_described : int
         Labelled pairs.
     """
-    in_run += n_labelled * _FEATURE_BYTES
+    in_run += n_described * _FEATURE_BYTES
     in_run -= sum(path.stat().st_size for path in run.rglob("*") if path.is_file())  # of stages that are done
     needed: dict[int, float] = {}
     for folder, amount in ((run, max(in_run, 0.0)), (output.parent, in_output)):

@@ -7,7 +7,10 @@ from pathlib import Path
 
 from er_distill.errors import InputError
 from er_distill.training.encoder import EncoderConfig
+from er_distill.training.exporter import Exporter
 from er_distill.training.generative.config import GenerativeConfig
+from er_distill.training.noise import NoiseConfig
+from er_distill.training.self_training import SelfTrainingConfig
 from er_distill.training.trees import TreesConfig
 
 
@@ -29,10 +32,23 @@ class DistillConfig:
     default_variant: str = "int8"  # what is served unless another is asked for
     weights: bool = True  # whether the folder holds the encoder's weights, to go on from and to merge
     seed: int = 0
+    exporter: Exporter = "torch"  # what makes the graphs; "optimum" on transformers 4
     generative: GenerativeConfig | None = None  # in place of the encoder, a language model that reads whole lists
+    noise: NoiseConfig = field(default_factory=NoiseConfig)  # what becomes of labels that look wrong
+    self_training: SelfTrainingConfig | None = None  # how to learn from queries without labels; None: not at all
 
     def __post_init__(self) -> None:
         _ = self.reader
+        if self.generative is not None and (self.noise.action == "weight" or self.self_training is not None):
+            raise InputError(
+                "DistillConfig: a generative student learns whole choices, each as much as the others. Leave "
+                'self_training out, and give noise the action "drop" or none.'
+            )
+
+    @property
+    def revises(self) -> bool:
+        """Whether labels are looked at, or added to, before they are learned."""
+        return self.noise.action != "off" or self.self_training is not None
 
     @property
     def reader(self) -> EncoderConfig | GenerativeConfig:

@@ -44,6 +44,10 @@ class Source:
         The columns `LABEL_COLUMNS` of labelled pairs.
     file : Path or None
         That the table was read from.
+    teachers : frozenset of str or None
+        Of a folder: whose answers count; None: everybody's.
+    questions : frozenset of Question or None
+        Of a folder: which answers count; None: all about the tables.
     """
 
     name: str
@@ -51,6 +55,8 @@ class Source:
     answers: Path | None = None
     table: Mapping[str, list[Any]] | None = None
     file: Path | None = None
+    teachers: frozenset[str] | None = None
+    questions: frozenset[Question] | None = None
 
 
 @dataclass(frozen=True)
@@ -149,7 +155,7 @@ def labelled(candidates: Candidates, sources: Sequence[Source], rule: Rule | Non
         candidates, votes = _with_tables(candidates, tables)
     if votes is not None and len(sources) == len(tables) and (len(tables) == 1 or rule is None):
         return Labelled(candidates, votes, "labels of pairs", "nothing: the labels were there")
-    kept, costs = _with_folders(candidates, [source.folder for source in sources if source.folder is not None])
+    kept, costs = _with_folders(candidates, sources)
     kept = _with_files(kept, sources)
     combined = verdicts(kept, rule)
     labels = labels_of(kept.candidates, kept.questions, combined.answers, name="", licence="")
@@ -183,29 +189,33 @@ def _with_tables(candidates: Candidates, tables: Sequence[Source]) -> tuple[Cand
     return from_table(columns, names, candidates.left, candidates.right, candidates.pairs, teacher)
 
 
-def _with_folders(candidates: Candidates, folders: Sequence[Path]) -> tuple[Kept, list[str]]:
+def _with_folders(candidates: Candidates, sources: Sequence[Source]) -> tuple[Kept, list[str]]:
     """What the folders hold of these tables, with the pairs that were asked about among the candidates."""
     questions: dict[Question, int] = {}
     answers: dict[str, dict[Question, Answer]] = {}
     licences: dict[str, str] = {}
     costs: list[str] = []
-    for folder in folders:
-        database = Database(folder / FILE)
+    for source in sources:
+        if source.folder is None:
+            continue
+        database = Database(source.folder / FILE)
         try:
             kept = read_kept(database, candidates.name, candidates)
-            paid = spending(database)
+            costs.append(total_cost(spending(database)))
         finally:
             database.close()
         if not kept.questions:
             raise InputError(
-                f"{folder} holds no answer about the records of {candidates.name} as they are in these tables. Check "
-                "that tables, columns and ids are those that were labelled."
+                f"{source.folder} holds no answer about the records of {candidates.name} as they are in these tables. "
+                "Check that tables, columns and ids are those that were labelled."
             )
-        questions |= dict(zip(kept.questions, kept.rounds, strict=True))
+        rounds = dict(zip(kept.questions, kept.rounds, strict=True))
+        wanted = [one for one in kept.questions if source.questions is None or one in source.questions]
+        questions |= {one: rounds[one] for one in wanted}
         for name, said in kept.answers.items():
-            answers.setdefault(name, {}).update(said)
-        licences |= kept.licences
-        costs.append(total_cost(paid))
+            if source.teachers is None or name in source.teachers:
+                answers.setdefault(name, {}).update({one: said[one] for one in wanted if one in said})
+                licences[name] = kept.licences[name]
     grown = _with_pairs(candidates, list(questions))
     return Kept(grown, tuple(questions), tuple(questions.values()), answers, licences), costs
 

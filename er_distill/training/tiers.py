@@ -18,6 +18,7 @@ from er_distill.artefact import Question
 from er_distill.training import export, export_causal, precheck
 from er_distill.training.causal import CausalModel, load_causal
 from er_distill.training.encoder import EncoderConfig, train_encoder
+from er_distill.training.exporter import Exporter
 from er_distill.training.folds import LabelledTask
 from er_distill.training.generative.config import GenerativeConfig, Sft
 from er_distill.training.labels import Labels
@@ -48,7 +49,7 @@ class Trained(Protocol):
     def predict(self, task: LabelledTask, rows: np.ndarray) -> np.ndarray:
         """Return the model's own logits of labelled pairs."""
 
-    def export(self, folder: Path, variants: Sequence[str]) -> None:
+    def export(self, folder: Path, variants: Sequence[str], exporter: Exporter) -> None:
         """Write the graphs of `variants`."""
 
     def graph_logits(
@@ -155,8 +156,8 @@ class _TrainedEncoder:
     def predict(self, task: LabelledTask, rows: np.ndarray) -> np.ndarray:
         return self.model.predict(*task.texts, task.pairs(rows))
 
-    def export(self, folder: Path, variants: Sequence[str]) -> None:
-        export.export_encoder(self.model, folder, variants=variants)
+    def export(self, folder: Path, variants: Sequence[str], exporter: Exporter) -> None:
+        export.export_encoder(self.model, folder, variants=variants, exporter=exporter)
 
     def graph_logits(
         self, graph: Path, variant: str, task: LabelledTask, rows: np.ndarray, progress: Callable[[int], object]
@@ -242,8 +243,8 @@ class _TrainedCausal:
         # Among all candidates, labelled or not, as it will be served.
         return self.model.predict(*task.texts, task.candidates.pairs, task.known[rows])
 
-    def export(self, folder: Path, variants: Sequence[str]) -> None:
-        export_causal.export_causal(self.model, folder, variants=variants, explains=self.explains)
+    def export(self, folder: Path, variants: Sequence[str], exporter: Exporter) -> None:
+        export_causal.export_causal(self.model, folder, variants=variants, explains=self.explains, exporter=exporter)
 
     def graph_logits(
         self, graph: Path, variant: str, task: LabelledTask, rows: np.ndarray, progress: Callable[[int], object]

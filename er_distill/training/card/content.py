@@ -87,9 +87,39 @@ def _teachers(manifest: Manifest) -> tuple[Block, ...]:
     for key, words in (("selection", "How the labels were chosen"), ("cost", "What they cost")):
         if training.get(key):
             blocks.append(Text(f"{words}: {_words(training[key])}."))
+    blocks += [
+        Text(line) for line in (_noise(training.get("noise", {})), _own(training.get("self_training", {}))) if line
+    ]
     if training.get("continued"):
         blocks.append(Text(f"It goes on from another student and what that was taught: {training['continued']}."))
     return tuple(blocks)
+
+
+def _noise(by_task: Mapping[str, Mapping[str, Any]]) -> str:
+    """What became of labels that look wrong."""
+    used = [one for one in by_task.values() if one["used"]]
+    if not used:
+        none = "Labels that look wrong count like the others: to learn less from them did not help on held-out labels."
+        return none if by_task else ""
+    suspects, labels = (sum(one[key] for one in used) for key in ("suspects", "labels"))
+    words = "were left out" if used[0]["action"] == "drop" else "counted less"
+    tried = "which was not tried first" if used[0]["trial"] is None else "which helped on held-out labels"
+    where = f" in {len(used)} of {len(by_task)} tasks" if len(used) < len(by_task) else ""
+    return f"{suspects:,} of {labels:,} labels{where} look wrong and {words}, {tried}."
+
+
+def _own(by_task: Mapping[str, Mapping[str, Any]]) -> str:
+    """What was learned from queries without labels."""
+    unlabelled, matches, others = (
+        sum(one[key] for one in by_task.values()) for key in ("unlabelled", "matches", "others")
+    )
+    if not matches + others:
+        none = "It tried to learn from queries without labels as well; none helped on held-out labels."
+        return none if by_task else ""
+    return (
+        f"Of {unlabelled:,} pairs without labels its own trees labelled {matches + others:,}, {matches:,} of them as "
+        "matches; they are learned, too, because they helped on held-out labels."
+    )
 
 
 def _decides(manifest: Manifest) -> tuple[Block, ...]:

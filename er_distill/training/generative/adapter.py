@@ -10,7 +10,7 @@ from typing import Any
 
 from er_distill.errors import InputError
 from er_distill.selecting import Frame
-from er_distill.training.generative import missing_generative
+from er_distill.training import missing_extra
 from er_distill.training.generative.base import Learner, quiet_libraries
 from er_distill.training.pretrained import load, load_tokenizer
 
@@ -19,7 +19,7 @@ try:
     import torch
     import transformers
 except ImportError as error:
-    raise missing_generative(error) from error
+    raise missing_extra(error) from error
 
 ABOUT = "generative.json"
 

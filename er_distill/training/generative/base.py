@@ -16,8 +16,8 @@ from tokenizers import processors
 
 from er_distill.errors import InputError, MissingExtraError
 from er_distill.selecting import option_ids
+from er_distill.training import missing_extra
 from er_distill.training.causal import CausalModel, frame_of, reader_of
-from er_distill.training.generative import missing_generative
 from er_distill.training.generative.config import GenerativeConfig
 from er_distill.training.generative.data import Choice
 from er_distill.training.pretrained import choose_device, has_bfloat16, load, load_tokenizer, quiet_transformers
@@ -31,7 +31,7 @@ try:
         MODEL_FOR_MASKED_LM_MAPPING_NAMES,
     )
 except ImportError as error:
-    raise missing_generative(error) from error
+    raise missing_extra(error) from error
 
 
 @dataclass(frozen=True)

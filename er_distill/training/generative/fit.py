@@ -20,7 +20,8 @@ from typing import Any
 import numpy as np
 
 from er_distill.errors import InputError
-from er_distill.training.generative import missing_generative
+from er_distill.training import missing_extra
+from er_distill.training.generative import trainers
 from er_distill.training.generative.adapter import check_absent, save_adapter
 from er_distill.training.generative.base import Learner, load_learner, quiet_libraries
 from er_distill.training.generative.config import Dpo, GenerativeConfig, Sft
@@ -35,7 +36,7 @@ try:
     from transformers import PrinterCallback
     from transformers.trainer_utils import get_last_checkpoint
 except ImportError as error:
-    raise missing_generative(error) from error
+    raise missing_extra(error) from error
 
 log = logging.getLogger(__name__)
 
@@ -83,10 +84,11 @@ def fit_generative(
         When choices, base or folders cannot be used; also when the model stops choosing. The last adapters that still
         chose are then kept, and the message says where.
     MissingExtraError
-        When 4 bits are asked for and bitsandbytes is not there.
+        When the trainers are not installed, or 4 bits are asked for and bitsandbytes is not there.
     DeviceError
         When the device cannot be had.
     """
+    trainers()  # should they be missing, that is known before anything else is done
     check_absent(output)
     check_choices(choices)
     trained, watched = (list(choices), list(held_out)) if held_out is not None else _split(choices, config)

@@ -6,16 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from er_distill.selecting import answer, prompt_text
-from er_distill.training.generative import missing_generative
+from er_distill.training.generative import trainers
 from er_distill.training.generative.base import Learner
 from er_distill.training.generative.config import Dpo
 from er_distill.training.generative.data import Choice
-
-try:
-    import datasets
-    import trl
-except ImportError as error:
-    raise missing_generative(error) from error
 
 
 def preferences(learner: Learner, choices: Sequence[Choice]) -> list[dict[str, str]]:
@@ -32,6 +26,7 @@ def dpo_trainer(
     learner: Learner, choices: Sequence[Choice], method: Dpo, arguments: dict[str, Any], callbacks: list[Any]
 ) -> Any:
     """Return the trainer; the reference is the model as it begins: that of SFT, where the adapters come from."""
+    datasets, trl = trainers()
     config = trl.DPOConfig(**arguments, beta=method.beta, loss_type=["sigmoid"], max_length=None)
     return trl.DPOTrainer(
         learner.model,

@@ -8,16 +8,10 @@ from typing import Any
 
 from er_distill.errors import InputError
 from er_distill.selecting import prompt_text
-from er_distill.training.generative import missing_generative
+from er_distill.training.generative import trainers
 from er_distill.training.generative.base import Learner
 from er_distill.training.generative.config import Grpo, Reward
 from er_distill.training.generative.data import Choice
-
-try:
-    import datasets
-    import trl
-except ImportError as error:
-    raise missing_generative(error) from error
 
 _OPENING = "["  # the prompt's last character belongs to the answer
 _NUMBER = re.compile(r"\[(\d+)\]")
@@ -65,6 +59,7 @@ def grpo_trainer(
         {"prompt": prompt_text(reader, choice.query, choice.candidates, frame), "answer": choice.answer}
         for choice in choices
     ]
+    datasets, trl = trainers()
     config = trl.GRPOConfig(
         **arguments,
         num_generations=method.group,

@@ -6,16 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from er_distill.selecting import ANSWER, answer, prompt_text
-from er_distill.training.generative import missing_generative
+from er_distill.training.generative import trainers
 from er_distill.training.generative.base import Learner
 from er_distill.training.generative.config import Sft
 from er_distill.training.generative.data import Choice, shortened
-
-try:
-    import datasets
-    import trl
-except ImportError as error:
-    raise missing_generative(error) from error
 
 _NO_LOSS = -100
 
@@ -50,6 +44,7 @@ def sft_trainer(
 ) -> Any:
     """Return the trainer."""
     examples = [example(learner, choice, method) for choice in choices]
+    datasets, trl = trainers()
     config = trl.SFTConfig(
         **arguments,
         max_length=None,

@@ -14,14 +14,14 @@ from typing import Any
 
 import numpy as np
 
-from er_distill.training.generative import missing_generative
+from er_distill.training import missing_extra
 from er_distill.training.generative.base import Learner
 from er_distill.training.generative.data import Choice
 
 try:
     from transformers import TrainerCallback
 except ImportError as error:
-    raise missing_generative(error) from error
+    raise missing_extra(error) from error
 
 GOOD = "good"
 """Folder, in that of the run, with the adapter as it was at the last check at which the model still chose."""
