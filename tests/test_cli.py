@@ -208,6 +208,25 @@ def test_score_from_parquet_to_parquet(here: Path) -> None:
     assert not list(here.glob("*.parts"))
 
 
+def test_late_records_are_added_to_a_state(here: Path) -> None:
+    table = read_table(Path("all.csv"))
+    write_table(table.slice(0, 10), Path("first.csv"))
+    write_table(table.slice(10), Path("late.csv"))
+    first = done("dedupe", "first.csv", "-o", "first.entities.csv", "--state", "state")
+    assert re.search(r"entities +6 of 10 records", first.stdout)
+    late = ("extend", "late.csv", "-o", "late.entities.csv", "--state", "state")
+    result = done(*late, "--matches", "matches.csv", "--merges", "merges.csv")
+    assert re.search(r"merges +0$", result.stdout, re.MULTILINE)
+    entity = dict(
+        zip(*(read_table(Path("first.entities.csv"))[c].to_pylist() for c in ("id", "entity_id")), strict=True)
+    )
+    entity |= zip(*(read_table(Path("late.entities.csv"))[c].to_pylist() for c in ("id", "entity_id")), strict=True)
+    assert {(a, b) for a in entity for b in entity if a < b and entity[a] == entity[b]} == TRUTH
+    assert found() == {("b6", "a3")}
+    assert "a record of the state has already" in failed(*late)
+    assert "holds a state already" in failed("dedupe", "first.csv", "-o", "again.csv", "--state", "state")
+
+
 def test_review_and_decisions_go_round(here: Path) -> None:
     result = done("link", "a.csv", "b.csv", "-o", "matches.csv", "--review", "0:1")
     assert "matches.review.csv (" in result.stdout
@@ -363,6 +382,7 @@ MISUSE = {
     "columns twice": ("link", "a.csv", "b.csv", "-o", "out.csv", "--columns", "name", "--left-on", "name"),
     "right-on alone": ("link", "a.csv", "b.csv", "-o", "out.csv", "--right-on", "name"),
     "three ids": ("link", "a.csv", "b.csv", "-o", "out.csv", "--id", "a,b,c"),
+    "state and report": ("dedupe", "all.csv", "-o", "out.csv", "--state", "s", "--report", "r.html"),
     "shard of text": ("score", "truth.csv", "a.csv", "b.csv", "-o", "out.parquet", "--shard", "1/2"),
     "no shard": ("score", "truth.csv", "a.csv", "b.csv", "-o", "out.parquet", "--shard", "3/2"),
     "left-on for one": ("score", "truth.csv", "a.csv", "-o", "out.csv", "--left-on", "name"),
@@ -376,7 +396,7 @@ def test_bad_usage_is_exit_code_2(here: Path, case: str) -> None:
     assert {name: Path(name).read_bytes() for name in os.listdir()} == before
 
 
-@pytest.mark.parametrize("command", ["link", "dedupe", "score", "evaluate", "info", "demo"])
+@pytest.mark.parametrize("command", ["link", "dedupe", "score", "extend", "evaluate", "info", "demo"])
 def test_help_explains_every_option_and_shows_an_example(command: str) -> None:
     text = done(command, "--help").stdout
     assert f"\n    er-distill {command}" in text
