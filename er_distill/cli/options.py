@@ -145,6 +145,7 @@ Block = Annotated[
     list[str] | None,
     typer.Option(
         help="How candidate pairs are found: topk:10 (the 10 most similar of each record), topk:10:mutual (of both), "
+        "topk:10:left (of each left record), "
         "exact:COLUMN or exact:A,B (equal values). Repeat it: the pairs of all rules count. [default: topk:10]"
     ),
 ]
