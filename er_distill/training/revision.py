@@ -137,7 +137,8 @@ def _cleaned(
     """Return targets and weights of the labelled pairs at `rows`, and what was found."""
     target, pairs, how = task.target[rows], task.pairs(rows), config.noise
     fit_predict = _learner(features, config.trees)
-    fold = (np.random.default_rng(config.seed).permutation(task.query.max() + 1) % _FOLDS)[task.query[rows]]
+    queries, query = np.unique(task.query[rows], return_inverse=True)
+    fold = (np.random.default_rng(config.seed).permutation(len(queries)) % _FOLDS)[query]
     trial = try_cleaning(fit_predict, target, pairs, fold, how) if how.on_trial else None
     used = trial is None or trial.helps
     ones = np.ones(len(rows), dtype=np.float32)
