@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import narwhals as nw
@@ -178,3 +179,12 @@ def test_statistics_are_put_down_and_taken_up() -> None:
     assert streams[1].statistics is not None
     streams[1].statistics.take_up(streams[0].statistics.arrays())
     assert np.array_equal(streams[1].score(lists.pairs), scores())
+
+
+def test_lists_of_one_table_are_refused_to_a_student_that_reads_lists() -> None:
+    lists = addresses()
+    reader: Any = SimpleNamespace(manifest=SimpleNamespace(name="chooser", reader="lists"))
+    with pytest.raises(InputError, match=r"'chooser' reads whole candidate lists.*score_pairs"):
+        Stream(reader, lists.a, None)
+    Stream(reader, lists.a, lists.b)
+    Stream(reader, lists.a, None, context=False)
