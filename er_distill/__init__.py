@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from er_distill.explaining import explain
     from er_distill.explanation import Explanation
     from er_distill.frames import dedupe, link, match_pairs, score_pairs
+    from er_distill.incremental import Extension, extend
+    from er_distill.iterating import iter_scored
     from er_distill.recordlinkage import Compare, Matcher, StudentFeature
     from er_distill.student import Student
 
@@ -33,6 +35,7 @@ __all__ = [
     "ErDistillWarning",
     "Exact",
     "Explanation",
+    "Extension",
     "InputError",
     "Matcher",
     "MissingExtraError",
@@ -43,6 +46,8 @@ __all__ = [
     "__version__",
     "dedupe",
     "explain",
+    "extend",
+    "iter_scored",
     "link",
     "match_pairs",
     "score_pairs",
@@ -54,6 +59,8 @@ _HOMES = {
     "explaining": ("explain",),
     "explanation": ("Explanation",),
     "frames": ("dedupe", "link", "match_pairs", "score_pairs"),
+    "incremental": ("Extension", "extend"),
+    "iterating": ("iter_scored",),
     "recordlinkage": ("Compare", "Matcher", "StudentFeature"),
     "student": ("Student",),
 }

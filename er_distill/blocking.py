@@ -23,6 +23,8 @@ from er_distill.vectors import Corpus, Vectors, vectorise
 MAX_EXACT_PAIRS = 50_000_000
 """Pairs one exact rule may make; a rule on a column with few values would otherwise fill the memory."""
 
+_MODES = ("union", "mutual", "left")
+
 
 @dataclass(frozen=True)
 class TopK:
@@ -32,18 +34,19 @@ class TopK:
     ----------
     k : int
         Candidates a record.
-    mode : {"union", "mutual"}
-        Keep a pair when it is among the best k of either record, or of both.
+    mode : {"union", "mutual", "left"}
+        Keep a pair when it is among the best k of either record, of both, or of the left one. In one table "left" is
+        "union".
     """
 
     k: int = 10
-    mode: Literal["union", "mutual"] = "union"
+    mode: Literal["union", "mutual", "left"] = "union"
 
     def __post_init__(self) -> None:
         if self.k < 1:
             raise InputError(f"blocking: k must be at least 1, not {self.k}.")
-        if self.mode not in ("union", "mutual"):
-            raise InputError(f"blocking: mode {self.mode!r} is unknown. {did_you_mean(self.mode, ('union', 'mutual'))}")
+        if self.mode not in _MODES:
+            raise InputError(f"blocking: mode {self.mode!r} is unknown. {did_you_mean(self.mode, _MODES)}")
 
     def __str__(self) -> str:
         return f"top {self.k} by trigrams ({self.mode})"
@@ -206,6 +209,8 @@ def _top_k(corpus: Corpus, rule: TopK, threads: int | None) -> np.ndarray:
     else:
         right = _weighted(corpus.right, idf)
         forward = _keys(*_nearest(left, right, rule.k, threads), corpus)
+        if rule.mode == "left":
+            return forward
         backward = _keys(*_nearest(right, left, rule.k, threads)[::-1], corpus)
         if rule.mode == "mutual":
             return np.intersect1d(forward, backward)

@@ -19,10 +19,12 @@ import numpy as np
 from er_distill import matching as rules
 from er_distill.blocking import Rule
 from er_distill.errors import InputError, did_you_mean
+from er_distill.incremental import begin
 from er_distill.matching import Matching
 from er_distill.records import require
-from er_distill.scoring import Scorer, check_threshold, load_student, scored_candidates, threshold_of
-from er_distill.student import CHUNK_SIZE
+from er_distill.scoring import Scorer, candidate_pairs, check_threshold, load_student, scored_candidates, threshold_of
+from er_distill.state import check_free
+from er_distill.student import CHUNK_SIZE, Student
 from er_distill.tables import (
     Columns,
     Ids,
@@ -162,6 +164,7 @@ def dedupe(
     blocking: Sequence[Rule] | None = None,
     pairs: Any = None,
     context: bool = True,
+    state: str | Path | None = None,
     chunk_size: int = CHUNK_SIZE,
     progress: bool = False,
 ) -> Any:
@@ -177,6 +180,8 @@ def dedupe(
         How matches become entities; "average" resists chaining. See `er_distill.matching.clusters`.
     entity_column : str
         The column to add.
+    state : str or Path, optional
+        A folder to leave what `extend` needs to add records later; for "components" alone.
 
     Returns
     -------
@@ -195,9 +200,21 @@ def dedupe(
         raise InputError(f"frame has a column {entity_column!r} already. Drop it, or name another with entity_column=.")
     rules.clusters(0, [], [], [], method=clustering)  # refuses before anything is scored
     scorer = load_student(student, device, threads)
-    records = read_one(table, "frame", columns, id).records
-    found, scores = scored_candidates(records, None, scorer, blocking, pairs, threads, context, chunk_size, progress)
+    opened = read_one(table, "frame", columns, id)
+    records = opened.records
     at = scorer.threshold if threshold is None else threshold
+    if state is not None:
+        if clustering != "components" or not isinstance(scorer, Student):
+            raise InputError(
+                "state= is kept of clustering='components' and a student that is loaded by name or folder."
+            )
+        check_free(Path(state))
+        labels = begin(
+            opened, *candidate_pairs(records, None, blocking, pairs, threads), scorer, Path(state),
+            rules=blocking, at=at, context=context, chunk_size=chunk_size,
+        )  # fmt: skip
+        return give_back(with_column(table, entity_column, labels))
+    found, scores = scored_candidates(records, None, scorer, blocking, pairs, threads, context, chunk_size, progress)
     labels = rules.clusters(len(records), found.left, found.right, scores, at, clustering)
     return give_back(with_column(table, entity_column, labels))
 

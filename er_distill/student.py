@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import sys
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,15 +16,18 @@ from tqdm import tqdm
 from er_distill import artefact, lexical
 from er_distill.artefact import Line, Manifest, Variant
 from er_distill.errors import InputError, StudentError, warn
+from er_distill.instructions import instructions, saturates
 from er_distill.pairs import Pairs
-from er_distill.readers import open_reader
+from er_distill.readers import Read, open_reader
 from er_distill.records import Records
 from er_distill.session import Session
+from er_distill.threads import limit_tokenizers
 from er_distill.vectors import Corpus, vectorise
 
 CHUNK_SIZE = 100_000
 """Pairs held in memory at a time."""
 
+_TREE_ROWS = 4_096  # rows that a thread takes at a time
 _LATIN_SAMPLE = 1_000
 _LATIN_END = 0x24F
 
@@ -50,6 +55,7 @@ class Student:
         self.folder = folder
         self.manifest = manifest
         self.variant: Variant = manifest.variant(variant)
+        limit_tokenizers(threads)
         self._trees = Session(folder / manifest.trees, device="cpu", threads=threads)
         try:
             tokenizer = Tokenizer.from_file(str(folder / manifest.tokenizer))
@@ -76,7 +82,8 @@ class Student:
         source : str, Path or Student
             The name of a bundled student, a student folder, or a loaded student (returned as it is).
         variant : str, optional
-            Which of the student's variants to run; by default the one its manifest names.
+            Which of the student's variants to run; by default the one its manifest names, unless its int8 sums may
+            saturate on this processor and another's cannot (see `er_distill.instructions`). A warning says so.
         device : str
             ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:N"``. ``"auto"`` takes a GPU when one really works.
         threads : int, optional
@@ -109,7 +116,7 @@ class Student:
                 f"{folder} was fitted on lexical features of version {manifest.lexical}; this er_distill makes "
                 f"version {lexical.VERSION}. Distil it again, or use er_distill {manifest.er_distill}."
             )
-        student = cls(folder, manifest, variant, device, threads)
+        student = cls(folder, manifest, _safe_variant(folder, manifest, variant), device, threads)
         _ = student.device  # a device that cannot be had is found out here, not after blocking
         return student
 
@@ -167,7 +174,7 @@ class Student:
         pairs.checked("pairs")
         if chunk_size < 1:
             raise InputError(f"chunk_size={chunk_size!r} must be at least 1: the pairs held in memory at a time.")
-        _warn_if_not_latin(left, right)
+        warn_if_not_latin(left, right)
         unique, inverse = pairs.unique()
         if wanted is not None and inverse is not None:
             wanted = np.bincount(inverse, weights=wanted, minlength=len(unique)) > 0
@@ -195,16 +202,75 @@ class Student:
             total=len(pairs), desc="scoring", unit="pair", unit_scale=True, disable=not progress, file=sys.stderr
         ) as bar:
             for rows, features in lexical.features(corpus, pairs, context=context, chunk_size=chunk_size):
-                lexical_logit = self._trees.run({"features": features}).astype(np.float64)
-                settled = sigmoid(lexical_logit, 0.0, self.variant.settled)
-                low, high = self.variant.band
-                unsure = (settled >= low) & (settled <= high)
-                uncertain = np.flatnonzero(unsure if wanted is None else unsure & wanted[rows])
-                bar.update(len(settled) - len(uncertain))
-                encoder_logit = np.full(len(settled), np.nan)
-                if len(uncertain):
-                    encoder_logit[uncertain] = read(rows.start + uncertain, bar.update)
-                yield rows, lexical_logit, encoder_logit
+                of_chunk = None if wanted is None else wanted[rows]
+                yield rows, *self.tiers(features, partial(_shifted, read, rows.start), bar.update, of_chunk)
+
+    def tiers(
+        self,
+        features: np.ndarray,
+        read: Read,
+        progress: Callable[[int], object],
+        wanted: np.ndarray | None = None,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Run both tiers on a chunk of pairs.
+
+        Parameters
+        ----------
+        features : ndarray of float32, shape (m, len(er_distill.lexical.FEATURES))
+        read : callable
+            The second tier over these pairs (:meth:`er_distill.readers.Reader.over`).
+        progress : callable
+            Called with numbers of pairs done.
+        wanted : ndarray of bool, shape (m,), optional
+            The pairs that the second tier may read, by default all.
+
+        Returns
+        -------
+        lexical_logit, encoder_logit : ndarray of float64, shape (m,)
+            The second is NaN where the second tier did not look; :func:`probability` makes them one.
+        """
+        lexical_logit = self._tree_logits(features).astype(np.float64)
+        settled = sigmoid(lexical_logit, 0.0, self.variant.settled)
+        low, high = self.variant.band
+        unsure = (settled >= low) & (settled <= high)
+        uncertain = np.flatnonzero(unsure if wanted is None else unsure & wanted)
+        progress(len(settled) - len(uncertain))
+        encoder_logit = np.full(len(settled), np.nan)
+        if len(uncertain):
+            encoder_logit[uncertain] = read(uncertain, progress)
+        return lexical_logit, encoder_logit
+
+    def _tree_logits(self, features: np.ndarray) -> np.ndarray:
+        # Threads inside the runtime would share the trees of a few rows, and add up a row's trees in an order that
+        # depends on their number and on the rows beside it: scores would differ in the last bit.
+        graph = self._trees.open(threads=1)
+        blocks = [{"features": features[begin : begin + _TREE_ROWS]} for begin in range(0, len(features), _TREE_ROWS)]
+        workers = min(self._trees.threads, len(blocks))
+        if workers == 1:
+            return np.concatenate([graph.run(block) for block in blocks])
+        with ThreadPoolExecutor(workers, thread_name_prefix="er_distill") as pool:
+            return np.concatenate(list(pool.map(graph.run, blocks)))
+
+
+def _safe_variant(folder: Path, manifest: Manifest, asked: str | None) -> str:
+    """Return the variant to run, and warn where its scores may be wrong on this processor."""
+    name = manifest.default_variant if asked is None else asked
+    if not saturates(folder / manifest.variant(name).encoder):
+        return name
+    about = f"{folder}: int8 sums of variant {name!r} may saturate on this processor ({instructions().name})."
+    others = [one for one in sorted(manifest.variants) if not saturates(folder / manifest.variants[one].encoder)]
+    if asked is None and others:
+        name = "fp32" if "fp32" in others else others[0]
+        warn(f"{about} Variant {name!r} is used instead.")
+    else:
+        hint = f"use variant {others[0]!r}, or " if others else ""
+        warn(f"{about} Scores may differ from those elsewhere: {hint}export the student again, with 7-bit weights.")
+    return name
+
+
+def _shifted(read: Read, start: int, rows: np.ndarray, progress: Callable[[int], object]) -> np.ndarray:
+    """Read pairs whose rows are counted from `start`."""
+    return read(start + rows, progress)
 
 
 def sigmoid(lexical_logit: np.ndarray, encoder_logit: np.ndarray | float, line: Line) -> np.ndarray:
@@ -222,7 +288,8 @@ def probability(variant: Variant, lexical_logit: np.ndarray, encoder_logit: np.n
     )
 
 
-def _warn_if_not_latin(left: Records, right: Records | None) -> None:
+def warn_if_not_latin(left: Records, right: Records | None) -> None:
+    """Warn of tables in scripts that an English encoder has hardly seen."""
     for table in (left,) if right is None else (left, right):
         letters = [char for text in table.texts[:_LATIN_SAMPLE] for char in text[:200] if char.isalpha()]
         other = sum(ord(char) > _LATIN_END and "LATIN" not in unicodedata.name(char, "") for char in letters)

@@ -79,19 +79,24 @@ def read_two(
     return first, second
 
 
+def open_either(
+    left: Any, right: Any, columns: Sequence[str] | None, left_on: Columns, right_on: Columns, id: Ids
+) -> tuple[Table, Table | None]:
+    """Read two frames, or `left` alone where `right` is None; the other arguments as `read_two`."""
+    first, _ = open_frame(left, "left")
+    if right is not None:
+        return read_two(first, open_frame(right, "right")[0], columns, left_on, right_on, id)
+    if left_on is not None or right_on is not None or isinstance(id, tuple):
+        raise InputError("left_on, right_on and a pair of ids need two tables. Pass right, or use columns= and id=.")
+    return read_one(first, "left", columns, id), None
+
+
 def read_either(
     left: Any, right: Any, columns: Sequence[str] | None, left_on: Columns, right_on: Columns, id: Ids
 ) -> tuple[Records, Records | None]:
-    """Read the records of two frames, or of `left` alone where `right` is None; the other arguments as `read_two`."""
-    first, _ = open_frame(left, "left")
-    if right is None:
-        if left_on is not None or right_on is not None or isinstance(id, tuple):
-            raise InputError(
-                "left_on, right_on and a pair of ids need two tables. Pass right, or use columns= and id=."
-            )
-        return read_one(first, "left", columns, id).records, None
-    one, other = read_two(first, open_frame(right, "right")[0], columns, left_on, right_on, id)
-    return one.records, other.records
+    """Read the records of two frames, or of one; see `open_either`."""
+    one, other = open_either(left, right, columns, left_on, right_on, id)
+    return one.records, None if other is None else other.records
 
 
 def warn_if_nothing_shared(left: Records, right: Records) -> None:

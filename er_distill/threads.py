@@ -1,4 +1,8 @@
-"""How many threads to use: one rule for blocking and scoring."""
+"""How many threads to use: one rule for blocking, tokenising and scoring.
+
+In this order: the argument ``threads``; the variable ``ER_DISTILL_THREADS``; ``OMP_NUM_THREADS``, in which joblib,
+Spark, Ray and Dask tell each of their workers its share of the machine; the cores this process may use.
+"""
 
 from __future__ import annotations
 
@@ -6,19 +10,39 @@ import os
 
 from er_distill.errors import InputError
 
+VARIABLE = "ER_DISTILL_THREADS"
+
+_OF_WORKERS = "OMP_NUM_THREADS"
+_OF_TOKENIZERS = "RAYON_NUM_THREADS"
+
 
 def thread_count(threads: int | None = None) -> int:
-    """Return `threads`, or the number of cores this process may use.
+    """Return `threads`, or the number that the environment or the machine allows.
 
     Raises
     ------
     InputError
-        When `threads` is less than 1.
+        When `threads` is less than 1, or ``ER_DISTILL_THREADS`` is no number from 1.
     """
     if threads is not None:
         if threads < 1:
             raise InputError(f"threads must be at least 1, not {threads}.")
         return threads
-    if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows
-        return max(len(os.sched_getaffinity(0)), 1)
-    return os.cpu_count() or 1
+    own = os.environ.get(VARIABLE, "").strip()
+    if own:
+        if not own.isdecimal() or int(own) < 1:
+            raise InputError(f"{VARIABLE}={own!r} must be a whole number of at least 1, or unset.")
+        return int(own)
+    has_affinity = hasattr(os, "sched_getaffinity")  # not on macOS and Windows
+    cores = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
+    # OpenMP takes a list, a number for each nesting level: the first is ours. What is no number is not ours to judge.
+    share = os.environ.get(_OF_WORKERS, "").partition(",")[0].strip()
+    return min(int(share), cores) if share.isdecimal() and int(share) else cores
+
+
+def limit_tokenizers(threads: int | None = None) -> None:
+    """Hold the tokenizers' threads to `thread_count`, unless the caller's environment does already.
+
+    They are one pool for the whole process, made when it first tokenises several texts: the first student decides.
+    """
+    os.environ.setdefault(_OF_TOKENIZERS, str(thread_count(threads)))

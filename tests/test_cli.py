@@ -183,6 +183,50 @@ def test_score_keeps_the_pairs_as_they_are(here: Path) -> None:
     assert "has a column 'score' already" in failed("score", "scored.csv", "all.csv", "-o", "again.csv")
 
 
+def test_score_from_parquet_to_parquet(here: Path) -> None:
+    ends = [(f"a{i}", f"b{j}") for i in (2, 1, 5) for j in range(1, 5)]
+    pairs = pa.table({"left_id": [a for a, _ in ends], "right_id": [b for _, b in ends]})
+    for name, table in (("pairs.csv", pairs), ("pairs.parquet", pairs), ("mixed.parquet", pairs.take([0, 5, 1]))):
+        write_table(table, Path(name))
+    done("score", "pairs.csv", "a.csv", "b.csv", "-o", "whole.parquet")
+    result = done("score", "pairs.parquet", "a.csv", "b.csv", "-o", "scored.parquet", "--resume")
+    assert re.search(r"pairs +12$", result.stdout, re.MULTILINE)
+    assert pq.read_table("scored.parquet") == pq.read_table("whole.parquet")
+    assert (
+        "12, 12 of them scored before"
+        in done("score", "pairs.parquet", "a.csv", "b.csv", "-o", "scored.parquet", "--resume").stdout
+    )
+    for k in (1, 2):
+        done("score", "pairs.parquet", "a.csv", "b.csv", "-o", f"scored-{k}.parquet", "--shard", f"{k}/2")
+    shards = pa.concat_tables([pq.read_table(f"scored-{k}.parquet") for k in (1, 2)])
+    order = [("left_id", "ascending"), ("right_id", "ascending")]
+    assert shards.sort_by(order) == pq.read_table("whole.parquet").sort_by(order)
+    mixed = ("score", "mixed.parquet", "a.csv", "b.csv", "-o", "mixed.scored.parquet")
+    assert "left_id 'a2' do not stand together" in done(*mixed).stderr
+    assert pq.read_table("mixed.scored.parquet")["left_id"].to_pylist() == ["a2", "a1", "a2"]
+    assert "Sort the file by left_id" in failed(*mixed, "--resume")
+    assert not list(here.glob("*.parts"))
+
+
+def test_late_records_are_added_to_a_state(here: Path) -> None:
+    table = read_table(Path("all.csv"))
+    write_table(table.slice(0, 10), Path("first.csv"))
+    write_table(table.slice(10), Path("late.csv"))
+    first = done("dedupe", "first.csv", "-o", "first.entities.csv", "--state", "state")
+    assert re.search(r"entities +6 of 10 records", first.stdout)
+    late = ("extend", "late.csv", "-o", "late.entities.csv", "--state", "state")
+    result = done(*late, "--matches", "matches.csv", "--merges", "merges.csv")
+    assert re.search(r"merges +0$", result.stdout, re.MULTILINE)
+    entity = dict(
+        zip(*(read_table(Path("first.entities.csv"))[c].to_pylist() for c in ("id", "entity_id")), strict=True)
+    )
+    entity |= zip(*(read_table(Path("late.entities.csv"))[c].to_pylist() for c in ("id", "entity_id")), strict=True)
+    assert {(a, b) for a in entity for b in entity if a < b and entity[a] == entity[b]} == TRUTH
+    assert found() == {("b6", "a3")}
+    assert "a record of the state has already" in failed(*late)
+    assert "holds a state already" in failed("dedupe", "first.csv", "-o", "again.csv", "--state", "state")
+
+
 def test_review_and_decisions_go_round(here: Path) -> None:
     result = done("link", "a.csv", "b.csv", "-o", "matches.csv", "--review", "0:1")
     assert "matches.review.csv (" in result.stdout
@@ -338,6 +382,9 @@ MISUSE = {
     "columns twice": ("link", "a.csv", "b.csv", "-o", "out.csv", "--columns", "name", "--left-on", "name"),
     "right-on alone": ("link", "a.csv", "b.csv", "-o", "out.csv", "--right-on", "name"),
     "three ids": ("link", "a.csv", "b.csv", "-o", "out.csv", "--id", "a,b,c"),
+    "state and report": ("dedupe", "all.csv", "-o", "out.csv", "--state", "s", "--report", "r.html"),
+    "shard of text": ("score", "truth.csv", "a.csv", "b.csv", "-o", "out.parquet", "--shard", "1/2"),
+    "no shard": ("score", "truth.csv", "a.csv", "b.csv", "-o", "out.parquet", "--shard", "3/2"),
     "left-on for one": ("score", "truth.csv", "a.csv", "-o", "out.csv", "--left-on", "name"),
 }
 
@@ -349,7 +396,7 @@ def test_bad_usage_is_exit_code_2(here: Path, case: str) -> None:
     assert {name: Path(name).read_bytes() for name in os.listdir()} == before
 
 
-@pytest.mark.parametrize("command", ["link", "dedupe", "score", "evaluate", "info", "demo"])
+@pytest.mark.parametrize("command", ["link", "dedupe", "score", "extend", "evaluate", "info", "demo"])
 def test_help_explains_every_option_and_shows_an_example(command: str) -> None:
     text = done(command, "--help").stdout
     assert f"\n    er-distill {command}" in text

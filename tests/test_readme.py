@@ -57,6 +57,16 @@ def links_and_dedupes(names: dict[str, Any]) -> None:
     assert names["people"]["entity_id"].tolist() == [0, 1, 1, 0]
 
 
+@checks("extend(late, state=")
+def late_records_find_their_entities(names: dict[str, Any]) -> None:
+    old, new = names["entities"]["entity_id"].tolist(), names["extension"].frame["entity_id"].tolist()
+    assert old[0] == old[1] == new[0]
+    assert len(names["extension"].merges) == 0
+    scores = {(a, b): score for a, b, score in names["everything"].itertuples(index=False)}
+    kept = {(b, a): score for a, b, score in names["extension"].matches.itertuples(index=False)}
+    assert kept["g2", "g3"] < scores["g2", "g3"]
+
+
 @checks("Matcher().predict(features)")
 def finds_the_people_of_febrl(names: dict[str, Any]) -> None:
     true = [(a, b) for a, b in names["matches"] if a.removesuffix("-org") == b.removesuffix("-dup-0")]

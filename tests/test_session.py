@@ -336,6 +336,8 @@ def test_importing_it_imports_no_runtime() -> None:
 
 def test_default_threads_follow_the_affinity(monkeypatch: pytest.MonkeyPatch) -> None:
     session = Session("graph.onnx")
-    monkeypatch.setattr("er_distill.threads.os", types.SimpleNamespace(sched_getaffinity=lambda _: {0, 5, 7}))
+    monkeypatch.setattr(
+        "er_distill.threads.os", types.SimpleNamespace(sched_getaffinity=lambda _: {0, 5, 7}, environ={})
+    )
     assert session.threads == 3
     assert Session("graph.onnx", threads=2).threads == 2

@@ -18,6 +18,7 @@ from er_distill.cli.demo import demo
 from er_distill.cli.distill import distill
 from er_distill.cli.evaluation import evaluate
 from er_distill.cli.explain import explain
+from er_distill.cli.extending import extend
 from er_distill.cli.label import label
 from er_distill.cli.labels import labels
 from er_distill.cli.scores import score
@@ -31,7 +32,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Each command has an example: er-distill link --help",
 )
-for command in (link, dedupe, score, evaluate, explain, label, labels, distill, info, demo):
+for command in (link, dedupe, extend, score, evaluate, explain, label, labels, distill, info, demo):
     app.command()(command)
 
 

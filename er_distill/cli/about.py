@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from er_distill import artefact
 from er_distill.cli.console import Console, reported
+from er_distill.instructions import SAFE_REACH, instructions, int8_reach
 
 
 @reported
@@ -39,6 +41,7 @@ def info(
             *(("teacher", f"{one.name} ({one.licence}), {one.labels:,} labels") for one in manifest.teachers),
             ("trained on", ", ".join(manifest.tasks)),
             *(("variant", _variant(manifest, name)) for name in manifest.variants),
+            *(("int8 here", _int8(folder, variant)) for variant in manifest.variants.values() if variant.one_by_one),
             ("files", f"{len(manifest.files)}, {size / 1e6:.1f} MB, all as the manifest says"),
         ]
     )
@@ -53,3 +56,15 @@ def _variant(manifest: artefact.Manifest, name: str) -> str:
     size = sum(entry.bytes for file, entry in manifest.files.items() if file.startswith(variant.encoder)) / 1e6
     default = ", the default" if name == manifest.default_variant else ""
     return f"{name}: {variant.encoder}, {size:.1f} MB, threshold {variant.threshold:.4g}{default}"
+
+
+def _int8(folder: Path, variant: artefact.Variant) -> str:
+    """Say what a graph's int8 arithmetic runs on, and why that is exact or not."""
+    reach, here = int8_reach(folder / variant.encoder), instructions()
+    if reach <= SAFE_REACH:
+        why = f"weights have 7 bits (at most {reach}): sums cannot saturate on any processor"
+    elif here.exact:
+        why = "sums are taken in 32 bits and cannot saturate"
+    else:
+        why = f"weights have 8 bits (up to {reach}): sums may saturate, another variant is chosen where there is one"
+    return f"{variant.encoder} on {here.name}: {why}"

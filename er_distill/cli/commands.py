@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from er_distill.cli import options
 from er_distill.cli.console import Console, reported
+from er_distill.cli.extending import begin_state
 from er_distill.cli.linking import ENTITY_COLUMN, Clustering, Plan, dedupe_table, link_tables, refuse_column
 from er_distill.cli.tables import arrow, open_table, open_two, settled_of, truth_of
 from er_distill.frames import How
@@ -112,6 +114,10 @@ def dedupe(
     truth: options.Truth = None,
     review: options.Review = None,
     decisions: options.Decisions = None,
+    state: Annotated[
+        Path | None,
+        typer.Option(help="A folder to leave what `er-distill extend` needs to add records later.", show_default=False),
+    ] = None,
     quiet: options.Quiet = False,
 ) -> None:
     """Find the records of one table that are the same thing.
@@ -133,5 +139,10 @@ def dedupe(
     opened = open_table(table, console, columns=options.columns_of(columns), id=id)
     refuse_column(arrow(opened), ENTITY_COLUMN, str(table))
     known = truth_of(truth, opened.records, None)
+    if state is not None:
+        if any((report, truth, review, decisions)) or clustering != "components":
+            raise typer.BadParameter("--state goes with --clustering components, and without reports and decisions.")
+        begin_state(console, plan, opened, state)
+        return
     settled = settled_of(decisions, opened.records, None, one_to_one=False)
     dedupe_table(console, plan, plan.load(), opened, clustering=clustering, truth=known, settled=settled)

@@ -46,7 +46,7 @@ def band_of(text: str | None) -> tuple[float, float] | None:
 
 
 def rules_of(texts: list[str] | None) -> list[Rule] | None:
-    """Read blocking rules: ``topk:K``, ``topk:K:union``, ``topk:K:mutual``, ``exact:FIELD,FIELD``."""
+    """Read blocking rules: ``topk:K``, ``topk:K:union``, ``topk:K:mutual``, ``topk:K:left``, ``exact:FIELD,FIELD``."""
     return [_rule_of(text) for text in texts] if texts else None
 
 
@@ -134,7 +134,9 @@ LeftOn = Annotated[
 RightOn = Annotated[str | None, typer.Option(help="The right columns to compare, in the order of --left-on.")]
 Student = Annotated[str, typer.Option(help="Name of a bundled student, or the folder of one of your own.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N. auto takes a GPU when one really works.")]
-Threads = Annotated[int | None, typer.Option(min=1, help="Threads to use. [default: all cores]")]
+Threads = Annotated[
+    int | None, typer.Option(min=1, help="Threads to use. [default: ER_DISTILL_THREADS, else all cores]")
+]
 Threshold = Annotated[
     float | None,
     typer.Option(callback=probability, help="Probability from which a pair is a match. [default: the student's]"),
@@ -143,6 +145,7 @@ Block = Annotated[
     list[str] | None,
     typer.Option(
         help="How candidate pairs are found: topk:10 (the 10 most similar of each record), topk:10:mutual (of both), "
+        "topk:10:left (of each left record), "
         "exact:COLUMN or exact:A,B (equal values). Repeat it: the pairs of all rules count. [default: topk:10]"
     ),
 ]

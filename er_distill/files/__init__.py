@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import fcntl
 import gzip
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -27,6 +28,8 @@ __all__ = [
     "PAIR_COLUMNS",
     "check_writable",
     "format_of",
+    "held",
+    "id_reader",
     "ids_as_in",
     "line_of",
     "read_pairs",
@@ -107,15 +110,20 @@ def require_columns(table: pa.Table, columns: Iterable[str], path: Path) -> None
             raise InputError(f"{path} has no column {name!r}. {did_you_mean(name, table.column_names)}")
 
 
-def ids_as_in(records: Records, values: Iterable[Any]) -> list[Any]:
-    """Return ids read from one file as the ids of `records`, which were read from another.
+def id_reader(records: Records) -> Callable[[Iterable[Any]], list[Any]]:
+    """Return what turns ids read from one file into the ids of `records`, which were read from another.
 
     A CSV file knows text only, so its "17" is the record 17 of a Parquet file or of a table numbered by its rows. Ids
     that no record has come back unchanged.
     """
     known = records.ids.tolist()
     own, as_text = set(known), {str(value): value for value in known}
-    return [value if value in own else as_text.get(str(value), value) for value in values]
+    return lambda values: [value if value in own else as_text.get(str(value), value) for value in values]
+
+
+def ids_as_in(records: Records, values: Iterable[Any]) -> list[Any]:
+    """Return ids read from one file as the ids of `records`; see `id_reader`."""
+    return id_reader(records)(values)
 
 
 def write_table(table: pa.Table, path: Path) -> None:
@@ -167,6 +175,27 @@ def whole(path: Path) -> Iterator[Path]:
         ) from error
     finally:
         partial.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Hold a folder inside the block; the system lets go of it however the process ends.
+
+    Raises
+    ------
+    InputError
+        When another process holds it, or it cannot be written.
+    """
+    try:
+        lock = (folder / "lock").open("w")
+    except OSError as error:
+        raise InputError(f"{folder} cannot be written: {error.strerror or error}. Choose another folder.") from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise InputError(f"another process is at work on {folder}. Wait for it to end.") from error
+        yield
 
 
 def check_writable(path: Path) -> None:
