@@ -47,7 +47,7 @@ SHARES = (0.10, 0.25, 0.50)  # of each task's training tuples
 STEPS = (0.05, 0.10, 0.175, 0.25, 0.375, 0.50)  # where a student is made anew, for the methods that ask one
 SEEDS = (0, 1, 2)
 FOLDS = 5
-TREES = TreesConfig(bags=1, queries=1.0, columns=1.0, rounds=150, learning_rate=0.05, least_leaf=30)
+TREES = TreesConfig(rounds=150)
 THRESHOLD = 0.5
 
 Answers = Mapping[Question, Answer]

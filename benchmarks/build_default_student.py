@@ -4,7 +4,7 @@
 
 It learns from the labels of the two Qwen teachers alone (Apache-2.0, so that the student can be given away freely) on
 the eight tasks of the DistillER benchmark, and from generated tables of people, companies and addresses. No gold is
-read. Two CPU cores take about half an hour; a run that was stopped goes on where it was, from what is in ``--run``.
+read. Two CPU cores take about an hour; a run that was stopped goes on where it was, from what is in ``--run``.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ SYNTHETIC_SEED = 7
 SYNTHETIC_ENTITIES = 600  # of each generated task
 SYNTHETIC_WEIGHT = 0.25  # of each of the twelve generated tasks, beside 1 for each of the eight labelled ones
 MAX_LENGTH = 128  # tokens a pair
-EPOCHS = 2
+EPOCHS = 6
 LEARNING_RATE = 1e-4
 ENCODER_PAIRS = 1_600  # of a task of weight 1
 SEED = 0

@@ -23,9 +23,7 @@ from er_distill.vectors import vectorise
 
 KEPT = ROOT / "runs" / "distiller"
 _MADE_BY = (
-    "lexical/*.py",
-    "marks.py",
-    "terms.py",
+    "lexical.py",
     "vectors.py",
     "records.py",
     "rendering.py",

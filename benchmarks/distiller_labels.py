@@ -18,19 +18,7 @@ from er_distill.training.exclusion import exclusive
 from er_distill.training.noise import NoiseConfig, clean_labels
 from er_distill.training.trees import TreesConfig
 
-REFERENCE_TREES = TreesConfig(
-    bags=1,
-    queries=1.0,
-    columns=1.0,
-    rounds=150,
-    learning_rate=0.05,
-    leaves=15,
-    least_leaf=30,
-    l2=5.0,
-    monotone=False,
-    alone=0.3,
-    seed=0,
-)
+REFERENCE_TREES = TreesConfig(150, 0.05, leaves=15, least_leaf=30, l2=5.0, monotone=False, alone=0.3, seed=0)
 _COMPARED = ("word_cosine", "word_contained_least", "number_jaccard", "gram_cosine", "field_weighted_mean")
 REFERENCE_FEATURES = (
     *(f"{name}{end}" for name in _COMPARED for end in ("", "_margin_least", "_margin_most")),

@@ -37,13 +37,7 @@ class TreesConfigured:
     ) -> list[np.ndarray]:
         """Learn the labels of the pairs marked in `use`; return the logits of all pairs of each task."""
         parts = [
-            TreeTask(
-                values[rows],
-                wanted[rows].astype(np.float32),
-                problem.weight,
-                weight[rows],
-                problem.data.pairs.left[rows],
-            )
+            TreeTask(values[rows], wanted[rows].astype(np.float32), problem.weight, weight[rows])
             for values, wanted, weight, rows, problem in zip(self.features, target, counts, use, given, strict=True)
             if rows.any()
         ]

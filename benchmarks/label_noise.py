@@ -39,7 +39,7 @@ JUDGED = ("qwen2.5-32b", "llama3.1-8b")
 SHARES = (0.05, 0.10)
 SEEDS = (0, 1, 2)
 FOLDS = 3
-TREES = TreesConfig(bags=1, queries=1.0, columns=1.0, rounds=60, learning_rate=0.15, least_leaf=10)
+TREES = TreesConfig(rounds=60, learning_rate=0.15, least_leaf=10)
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Pool:
                 TreeTask(self.features[rows], target[rows].astype(np.float32), 1.0, weight[rows])
                 for rows in (known & (self.task == number) for number in np.unique(self.task[known]))
             ]
-            return fit_trees(tasks, TREES).probability(self.features)
+            return fit_trees(tasks, TREES).predict_proba(self.features)[:, 1]
 
         return fit_predict
 

@@ -20,8 +20,7 @@ from er_distill.pairs import Pairs
 from er_distill.records import Records
 from er_distill.scoring import Scorer
 from er_distill.student import CHUNK_SIZE, Student
-from er_distill.terms import normalise
-from er_distill.vectors import Corpus, Vectors, vectors_of
+from er_distill.vectors import Corpus, Vectors, normalise, vectors_of
 
 MAX_EXACT = 8
 """Attributes up to which every combination of them is scored: 256 at most."""

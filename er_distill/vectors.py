@@ -1,33 +1,32 @@
-"""Each record once, as sparse sets of words, marks and character trigrams with corpus weights.
+"""Each record once, as sparse sets of words and character trigrams with corpus weights.
 
-Blocking and the lexical tier read the same vectors. Words, marks and trigrams are sets (a repeat counts once); their
-weight is the smoothed inverse document frequency over both tables (Sparck Jones 1972, as in scikit-learn's
-``smooth_idf``). A record's *main value* is its name, title or the like: the first value it has of the fields whose
-values are words and tell most records apart. Where the tables' fields differ, it still says what the record is.
+Blocking and the lexical tier read the same vectors. Words and trigrams are sets (a repeat counts once); their weight is
+the smoothed inverse document frequency over both tables (Sparck Jones 1972, as in scikit-learn's ``smooth_idf``).
 """
 
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import sparse
 
-from er_distill.marks import Marks, marks_of
 from er_distill.records import Records
-from er_distill.terms import binary, grams_of, normalised, words_of
 
+GRAM_COLUMNS = 1 << 20
+"""Trigrams are hashed into this many columns."""
+
+MAX_GRAM_CHARS = 300
+"""Characters of one value whose trigrams count: a long description would drown the name."""
+
+_ROWS_AT_ONCE = 5_000  # some 20 MB of trigrams
+_NOT_WORD = re.compile(r"[\W_]+")
+_SPLIT_CODE = re.compile(r"[^\W_]+(?:[-/.][^\W_]+)+")
 _DIGIT = re.compile(r"\d")
-_LETTER = re.compile(r"[^\W\d_]")
-
-WORD, NUMBER, CODE, QUANTITY, YEAR = range(5)
-"""Kinds of columns: words without and with a digit, then marks."""
-
-_PREFIXES = {CODE: "code:", QUANTITY: "quantity:", YEAR: "year:"}  # no word has a colon
-_LEAST_NAME = 6.0  # characters that values of a field must have on average to be names
 
 
 @dataclass(frozen=True)
@@ -36,25 +35,20 @@ class Vocabulary:
 
     Attributes
     ----------
-    word_idf : ndarray of float32, shape (columns,)
-        Of words and marks, which have columns of their own.
-    word_kind : ndarray of int8, shape (columns,)
-        WORD, NUMBER, CODE, QUANTITY or YEAR.
+    word_idf : ndarray of float32, shape (words,)
+    word_has_digit : ndarray of bool, shape (words,)
     gram_idf : ndarray of float32, shape (GRAM_COLUMNS,)
     aligned : tuple of str
         Fields both tables have.
     field_weight : ndarray of float32, shape (aligned fields,)
         How much a field tells records apart: the mean information of its values over that of a unique value, in [0, 1].
-    main_fields : tuple of str
-        All fields; the first that a record has a value of is its main one.
     """
 
     word_idf: np.ndarray
-    word_kind: np.ndarray
+    word_has_digit: np.ndarray
     gram_idf: np.ndarray
     aligned: tuple[str, ...]
     field_weight: np.ndarray
-    main_fields: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -63,53 +57,27 @@ class Vectors:
 
     Attributes
     ----------
-    words : csr_array of int8, shape (n, columns)
-    marks : csr_array of int8, shape (n, columns)
-        See :mod:`er_distill.marks`.
-    main : csr_array of int8, shape (n, columns)
-        The words of the main value, among `words`.
+    words : csr_array of int8, shape (n, words)
     grams : csr_array of int8, shape (n, GRAM_COLUMNS)
         Trigrams of all fields.
     values : tuple of ndarray of str objects, each of shape (n,)
         Normalised values of the aligned fields.
     information : ndarray of float32, shape (aligned fields, n)
         ``-log`` of the share of records that have the value, over that of a unique value; 0 for a missing one.
-    main_values, main_codes : ndarray of str objects, shape (n,)
-        The main value, normalised, and the main code; empty where there is none.
-    main_ends : ndarray of int32, shape (n, 2)
-        Columns of the main value's first and last word; -1 where it has none.
-    years : ndarray of float32, shape (n, 2)
-        The earliest and the latest; NaN where there is none.
     """
 
     words: sparse.csr_array
-    marks: sparse.csr_array
-    main: sparse.csr_array
     grams: sparse.csr_array
     values: tuple[np.ndarray, ...]
     information: np.ndarray
-    main_values: np.ndarray
-    main_codes: np.ndarray
-    main_ends: np.ndarray
-    years: np.ndarray
 
     def __len__(self) -> int:
         return int(self.words.shape[0])
 
     def take(self, rows: np.ndarray) -> Vectors:
         """Return the vectors of the records `rows`, which may repeat."""
-        return Vectors(
-            self.words[rows],
-            self.marks[rows],
-            self.main[rows],
-            self.grams[rows],
-            tuple(column[rows] for column in self.values),
-            self.information[:, rows],
-            self.main_values[rows],
-            self.main_codes[rows],
-            self.main_ends[rows],
-            self.years[rows],
-        )
+        values = tuple(column[rows] for column in self.values)
+        return Vectors(self.words[rows], self.grams[rows], values, self.information[:, rows])
 
 
 @dataclass(frozen=True)
@@ -124,6 +92,21 @@ class Corpus:
     def one_table(self) -> bool:
         """Whether this is the corpus of one table (dedup)."""
         return self.left is self.right
+
+
+def normalise(text: str) -> str:
+    """Lower case, without accents and punctuation, words parted by one space."""
+    lower = text.lower()
+    if not lower.isascii():
+        lower = "".join(char for char in unicodedata.normalize("NFKD", lower) if not unicodedata.combining(char))
+    clean = _NOT_WORD.sub(" ", lower).strip()
+    return text if clean == text else clean  # one object in memory, not two equal ones
+
+
+def _normalised(column: np.ndarray) -> np.ndarray:
+    """Normalise each value once: equal values are one object, which counts where a town stands in many records."""
+    clean = {value: normalise(value) for value in set(column.tolist())}
+    return np.array([clean[value] for value in column.tolist()], dtype=object)
 
 
 def vectorise(left: Records, right: Records | None = None, *, word_ids: dict[str, int] | None = None) -> Corpus:
@@ -145,32 +128,24 @@ def vectorise(left: Records, right: Records | None = None, *, word_ids: dict[str
     total = sum(map(len, tables))
     aligned = tuple(field for field in left.fields if all(field in table.fields for table in tables))
     word_ids = {} if word_ids is None else word_ids
-    clean = [[normalised(column) for column in table.values] for table in tables]
-    main_fields = _main_fields(tables, clean)
-    values = [
-        tuple(own[table.fields.index(field)] for field in aligned) for table, own in zip(tables, clean, strict=True)
-    ]
+    words, grams, values = [], [], []
+    for table in tables:
+        clean = [_normalised(column) for column in table.values]
+        values.append([clean[table.fields.index(field)] for field in aligned])
+        found = _words(table, clean)
+        words.append([sorted({word_ids.setdefault(word, len(word_ids)) for word in row}) for row in found])
+        grams.append(_gram_matrix(clean, len(table)))
+    n_words = max(len(word_ids), 1)  # a matrix needs a column, also where no record has a word
+    word_matrices = [_binary(rows, n_words) for rows in words]
     information, field_weight = _information(values, total)
-
-    def numbered(row: Iterable[str]) -> list[int]:
-        return sorted({word_ids.setdefault(word, len(word_ids)) for word in row})
-
-    vectors = [
-        _vectors(table, own, main_fields, word_ids, numbered, (value, of_values))
-        for table, own, value, of_values in zip(tables, clean, values, information, strict=True)
-    ]
-    n_columns = max(len(word_ids), 1)  # a matrix needs a column, also where no record has a word
-    for own in vectors:
-        for matrix in (own.words, own.marks, own.main):
-            matrix.resize(len(own), n_columns)
     vocabulary = Vocabulary(
-        word_idf=_idf([matrix for own in vectors for matrix in (own.words, own.marks)], total),
-        word_kind=np.array([_kind(word) for word in word_ids] or [WORD], dtype=np.int8),
-        gram_idf=_idf([own.grams for own in vectors], total),
+        word_idf=_idf(word_matrices, total),
+        word_has_digit=np.array([bool(_DIGIT.search(word)) for word in word_ids] or [False]),
+        gram_idf=_idf(grams, total),
         aligned=aligned,
         field_weight=field_weight,
-        main_fields=main_fields,
     )
+    vectors = [Vectors(w, g, tuple(v), i) for w, g, v, i in zip(word_matrices, grams, values, information, strict=True)]
     return Corpus(vocabulary, vectors[0], vectors[-1])
 
 
@@ -190,86 +165,17 @@ def vectors_of(table: Records, corpus: Corpus, word_ids: Mapping[str, int]) -> V
     -------
     Vectors
     """
-    clean = [normalised(column) for column in table.values]
+    clean = [_normalised(column) for column in table.values]
     values = tuple(clean[table.fields.index(field)] for field in corpus.vocabulary.aligned)
+    words = [sorted({word_ids[word] for word in row if word in word_ids}) for row in _words(table, clean)]
     information = np.ones((len(values), len(table)), dtype=np.float32)
     for field, column in enumerate(values):
         known = {"": 0.0}
         for side in (corpus.left, corpus.right):
             known |= zip(side.values[field].tolist(), side.information[field].tolist(), strict=True)
         information[field] = [known.get(value, 1.0) for value in column.tolist()]
-
-    def known_columns(row: Iterable[str]) -> list[int]:
-        return sorted({word_ids[word] for word in row if word in word_ids})
-
-    found = _vectors(table, clean, corpus.vocabulary.main_fields, word_ids, known_columns, (values, information))
-    for matrix in (found.words, found.marks, found.main):
-        matrix.resize(len(table), len(corpus.vocabulary.word_idf))
-    return found
-
-
-def _kind(word: str) -> int:
-    plain = NUMBER if _DIGIT.search(word) else WORD
-    return next((kind for kind, prefix in _PREFIXES.items() if word.startswith(prefix)), plain)
-
-
-def _vectors(
-    table: Records,
-    clean: list[np.ndarray],
-    main_fields: Sequence[str],
-    word_ids: Mapping[str, int],
-    columns: Callable[[Iterable[str]], list[int]],
-    values: tuple[tuple[np.ndarray, ...], np.ndarray],
-) -> Vectors:
-    """The vectors of a table. Sets have as many columns as they need; `columns` numbers words, or skips them."""
-    words = binary([columns(row) for row in words_of(table, clean)])
-    rows, codes, years = [], [], np.full((len(table), 2), np.nan, dtype=np.float32)
-    for k, marks in enumerate(map(marks_of, table.texts)):
-        rows.append(columns(_named(marks)))
-        codes.append(marks.main_code)
-        if marks.years:
-            years[k] = min(marks.years), max(marks.years)
-    main_values = np.full(len(table), "", dtype=object)
-    for field in main_fields:
-        if field in table.fields:
-            main_values = np.where(main_values == "", clean[table.fields.index(field)], main_values)
-    main_words = [value.split() for value in main_values.tolist()]
-    ends = [(word_ids.get(row[0], -1), word_ids.get(row[-1], -1)) if row else (-1, -1) for row in main_words]
-    return Vectors(
-        words=words,
-        marks=binary(rows),
-        main=binary([columns(row) for row in main_words]),
-        grams=grams_of(clean, len(table)),
-        values=values[0],
-        information=values[1],
-        main_values=main_values,
-        main_codes=np.array(codes, dtype=object),
-        main_ends=np.array(ends, dtype=np.int32).reshape(-1, 2),
-        years=years,
-    )
-
-
-def _named(marks: Marks) -> Iterator[str]:
-    for kind, own in ((CODE, marks.codes), (QUANTITY, marks.quantities), (YEAR, marks.years)):
-        yield from (f"{_PREFIXES[kind]}{mark}" for mark in own)
-
-
-def _main_fields(tables: Sequence[Records], clean: Sequence[Sequence[np.ndarray]]) -> tuple[str, ...]:
-    """All fields: first those of words that tell the most records apart, and of equal ones the foremost."""
-    ranked = []
-    for field in dict.fromkeys(field for table in tables for field in table.fields):
-        places = [table.fields.index(field) for table in tables if field in table.fields]
-        columns = [
-            own[table.fields.index(field)] for table, own in zip(tables, clean, strict=True) if field in table.fields
-        ]
-        present = sum(int((column != "").sum()) for column in columns)
-        distinct = [value for column in columns for value in set(column.tolist()) - {""}]
-        share = len(distinct) / max(present, 1)
-        letters = sum(map(bool, map(_LETTER.search, distinct)))
-        is_name = 2 * letters > len(distinct) and sum(map(len, distinct)) > _LEAST_NAME * len(distinct)
-        # Of near-equal shares none is the better: a few repeated titles must not make a description the main value.
-        ranked.append((-round(share, 1) * is_name, sum(places) / len(places), field))
-    return tuple(field for _, _, field in sorted(ranked))
+    columns = corpus.left.words.shape[1]
+    return Vectors(_binary(words, columns), _gram_matrix(clean, len(table)), values, information)
 
 
 def _idf(matrices: Sequence[sparse.csr_array], total: int) -> np.ndarray:
@@ -279,7 +185,54 @@ def _idf(matrices: Sequence[sparse.csr_array], total: int) -> np.ndarray:
     return (np.log((1 + total) / (1 + frequency)) + 1).astype(np.float32)
 
 
-def _information(values: list[tuple[np.ndarray, ...]], total: int) -> tuple[list[np.ndarray], np.ndarray]:
+def _words(table: Records, clean: list[np.ndarray]) -> Iterator[list[str]]:
+    """The words of each record, repeats included."""
+    for raw, parts in zip(table.texts, zip(*clean, strict=True), strict=True):
+        tokens = " ".join(parts).split()
+        # A model number is written ps-lx350h and pslx350h: the joined form makes the two meet.
+        if "-" in raw or "/" in raw or "." in raw:
+            joined = (re.sub(r"[-/.]", "", code) for code in _SPLIT_CODE.findall(raw.lower()))
+            tokens.extend(code for code in joined if _DIGIT.search(code))
+        yield tokens
+
+
+def _binary(rows: Sequence[list[int]], columns: int) -> sparse.csr_array:
+    indptr = np.zeros(len(rows) + 1, dtype=np.int64)
+    np.cumsum([len(row) for row in rows], out=indptr[1:])
+    indices = np.fromiter((column for row in rows for column in row), np.int32, indptr[-1])
+    return _csr(indices, indptr, len(rows), columns)
+
+
+def _csr(indices: np.ndarray, indptr: np.ndarray, rows: int, columns: int) -> sparse.csr_array:
+    if indptr[-1] < 2**31:
+        indptr = indptr.astype(np.int32)
+    matrix = sparse.csr_array((np.ones(len(indices), dtype=np.int8), indices, indptr), shape=(rows, columns))
+    matrix.has_sorted_indices = matrix.has_canonical_format = True
+    return matrix
+
+
+def _gram_matrix(clean: list[np.ndarray], n_rows: int) -> sparse.csr_array:
+    indices, counts = [], []
+    for begin in range(0, n_rows, _ROWS_AT_ONCE):
+        block = [column[begin : begin + _ROWS_AT_ONCE] for column in clean]
+        # Between words stands a space, so a trigram whose middle is a space would join two words: it is left out.
+        texts = [
+            " " + " ".join(value[:MAX_GRAM_CHARS] for value in row if value) + " " for row in zip(*block, strict=True)
+        ]
+        chars = np.frombuffer("".join(texts).encode("utf-32-le"), dtype=np.uint32).astype(np.uint64)
+        row = np.repeat(np.arange(len(texts), dtype=np.uint64), [len(text) for text in texts])
+        inside = (row[:-2] == row[2:]) & (chars[1:-1] != ord(" "))
+        packed = (chars[:-2] << np.uint64(42)) | (chars[1:-1] << np.uint64(21)) | chars[2:]
+        hashed = (packed[inside] * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(44)
+        keys = np.unique((row[:-2][inside] << np.uint64(20)) | hashed)
+        indices.append((keys & np.uint64(GRAM_COLUMNS - 1)).astype(np.int32))
+        counts.append(np.bincount((keys >> np.uint64(20)).astype(np.int64), minlength=len(texts)))
+    indptr = np.zeros(n_rows + 1, dtype=np.int64)
+    np.cumsum(np.concatenate(counts), out=indptr[1:])
+    return _csr(np.concatenate(indices), indptr, n_rows, GRAM_COLUMNS)
+
+
+def _information(values: list[list[np.ndarray]], total: int) -> tuple[list[np.ndarray], np.ndarray]:
     n_fields = len(values[0])
     information = [np.zeros((n_fields, len(table[0]) if table else 0), dtype=np.float32) for table in values]
     weight = np.zeros(n_fields, dtype=np.float32)

@@ -48,7 +48,7 @@ def tasks() -> list[Task]:
 
 def config(base: Path, output: Path, **changes: object) -> DistillConfig:
     encoder = EncoderConfig(base=base, max_length=48, epochs=1, device="cpu")
-    trees = TreesConfig(bags=1, queries=1.0, columns=1.0, rounds=40, least_leaf=10)
+    trees = TreesConfig(rounds=40, least_leaf=10)
     return dataclasses.replace(DistillConfig(output, encoder, trees, folds=3, encoder_pairs=300), **changes)
 
 
@@ -134,9 +134,7 @@ def test_other_variants_and_names_train_nothing_anew(
     first, second = artefact.read(made), artefact.read(tmp_path / "fp16")
     assert (second.name, set(second.variants)) == ("other", {"fp16"})
     assert second.variants["fp16"] == first.variants["fp16"]
-    seeded = dataclasses.replace(
-        other, output=tmp_path / "third", trees=TreesConfig(bags=1, queries=1.0, columns=1.0, rounds=41, least_leaf=10)
-    )
+    seeded = dataclasses.replace(other, output=tmp_path / "third", trees=TreesConfig(rounds=41, least_leaf=10))
     with Run(run_folder) as run, pytest.raises(TypeError, match="NoneType"):
         fit_student([c for c, _ in tasks], [known for _, known in tasks], seeded, run=run)
 

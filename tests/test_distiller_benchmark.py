@@ -30,7 +30,7 @@ from benchmarks.distiller_problem import problems  # noqa: E402
 from er_distill.training.trees import TreesConfig  # noqa: E402
 from tests.made_up_tasks import HELD_OUT, LABELLED, OPEN, TEACHERS, benchmark_in  # noqa: E402
 
-SMALL = Configuration(TEACHERS, trees=TreesConfig(bags=1, queries=1.0, columns=1.0, rounds=10, least_leaf=5), folds=2)
+SMALL = Configuration(TEACHERS, trees=TreesConfig(rounds=10, least_leaf=5), folds=2)
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ import logging
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,7 +23,6 @@ from sklearn.ensemble import HistGradientBoostingClassifier  # noqa: E402
 from er_distill.training import export, parity, tree_export  # noqa: E402
 from er_distill.training.encoder import EncoderConfig, EncoderTask, train_encoder  # noqa: E402
 from er_distill.training.pretrained import EncoderModel  # noqa: E402
-from er_distill.training.trees import Trees  # noqa: E402
 
 N_FEATURES = 6
 
@@ -40,7 +40,7 @@ def encoder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     torch.set_num_threads(threads)
 
 
-def trees_and_features(seed: int = 0) -> tuple[Trees, np.ndarray]:
+def trees_and_features(seed: int = 0) -> tuple[Any, np.ndarray]:
     rng = np.random.default_rng(seed)
     features = rng.normal(size=(1_500, N_FEATURES)).astype(np.float32)
     features[:, 1] = np.round(features[:, 1], 1)  # ties
@@ -51,10 +51,7 @@ def trees_and_features(seed: int = 0) -> tuple[Trees, np.ndarray]:
         np.nan_to_num(features[:, 0]) + np.isnan(features[:, 1]) - 0.5 * np.nan_to_num(features[:, 2]) + features[:, 5]
     )
     label = score + rng.normal(size=len(features)) > 0.3
-    part = np.arange(len(features)) % 3 > 0
-    first = HistGradientBoostingClassifier(max_iter=60, max_leaf_nodes=15).fit(features, label)
-    second = HistGradientBoostingClassifier(max_iter=20, max_leaf_nodes=7).fit(features[part], label[part])
-    return Trees((first, second)), features
+    return HistGradientBoostingClassifier(max_iter=60, max_leaf_nodes=15).fit(features, label), features
 
 
 def test_fp32_graph_scores_as_the_model(encoder: EncoderModel, tmp_path: Path) -> None:
@@ -161,9 +158,7 @@ def test_trees_score_as_scikit_learn_does(tmp_path: Path) -> None:
     unseen[rng.random(unseen.shape) < 0.3] = np.nan
     unseen[:3] = np.array([[np.nan], [np.inf], [-np.inf]])
     # Values at, just above and just below the thresholds, where rounding them the wrong way takes the other branch.
-    thresholds = np.concatenate(
-        [tree.nodes["num_threshold"] for fit in trees.fits for (tree,) in fit._predictors]
-    ).astype(np.float32)
+    thresholds = np.concatenate([tree.nodes["num_threshold"] for (tree,) in trees._predictors]).astype(np.float32)
     edges = np.concatenate([np.nextafter(thresholds, towards) for towards in (np.float32(np.inf), np.float32(-np.inf))])
     at_edges = rng.choice(np.concatenate([thresholds, edges]), size=(4_000, N_FEATURES))
     session = Session(tmp_path / "trees.onnx", device="cpu", threads=2)
@@ -218,5 +213,5 @@ def test_trees_that_cannot_be_exported(tmp_path: Path) -> None:
     )
     for classifier, n_features in ((three, N_FEATURES), (by_category, 1)):
         with pytest.raises(ExportError, match="only trees of two classes and numerical features"):
-            tree_export.export_trees(Trees((classifier,)), tmp_path / "trees.onnx", n_features=n_features)
+            tree_export.export_trees(classifier, tmp_path / "trees.onnx", n_features=n_features)
     assert not list(tmp_path.iterdir())

@@ -100,7 +100,7 @@ def _people(base: Path, output: Path) -> Path:
     config = DistillConfig(
         output,
         EncoderConfig(base=base, max_length=48, epochs=1, device="cpu"),
-        TreesConfig(bags=1, queries=1.0, columns=1.0, rounds=20, least_leaf=10),
+        TreesConfig(rounds=20, least_leaf=10),
         folds=3,
         encoder_pairs=200,
         variants=("fp32",),

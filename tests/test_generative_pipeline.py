@@ -78,7 +78,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> DistillConfig:
     return DistillConfig(
         tmp_path_factory.mktemp("made") / "student",
         generative=generative,
-        trees=TreesConfig(bags=1, queries=1.0, columns=1.0, rounds=10, least_leaf=10),
+        trees=TreesConfig(rounds=10, least_leaf=10),
         folds=3,
         variants=("fp32",),
         default_variant="fp32",

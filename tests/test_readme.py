@@ -128,7 +128,7 @@ def tiny_training(code: str) -> tuple[str, dict[str, Any]]:
     code, bases = re.subn(r'^base = ".*?"', f"base = {str(save_bert(Path('base')))!r}", code, flags=re.MULTILINE)
     code, configurations = re.subn(r"EncoderConfig\(base\)\)", little, code)
     assert (bases, configurations) == (1, 1)
-    return code, {"SMALL": TreesConfig(bags=1, queries=1.0, columns=1.0, rounds=40, least_leaf=10)}
+    return code, {"SMALL": TreesConfig(rounds=40, least_leaf=10)}
 
 
 @checks("MergeConfig(")

@@ -35,7 +35,7 @@ from tests.tiny_encoders import save_bert  # noqa: E402
 
 WEIGHT = NoiseConfig("weight", on_trial=False)
 OWN = SelfTrainingConfig(confidence=0.6, rounds=2, held_out=0.4)
-TREES = TreesConfig(bags=1, queries=1.0, columns=1.0, rounds=10, least_leaf=5)
+TREES = TreesConfig(rounds=10, least_leaf=5)
 
 
 def plan(**changes: Any) -> DistillConfig:

@@ -216,7 +216,7 @@ def distil(base: Path, run: Path, output: Path) -> Path:
 
     candidates, labels = from_synthetic(generate("people", 40, seed=0), 1.0)
     encoder = EncoderConfig(base, max_length=48, epochs=2, batch_tokens=1_024, device="cpu")
-    trees = TreesConfig(bags=1, queries=1.0, columns=1.0, rounds=40, least_leaf=10)
+    trees = TreesConfig(rounds=40, least_leaf=10)
     config = DistillConfig(output, encoder, trees, folds=3, encoder_pairs=300, variants=("fp32", "int8"))
     with Run(run) as held:
         return fit_student(candidates, labels, config, run=held)

@@ -12,9 +12,7 @@ from er_distill import lexical
 pytest.importorskip("sklearn", reason="scikit-learn not installed: pip install 'er-distill[train]'")
 from er_distill.training.trees import TreesConfig, TreeTask, fit_trees
 
-QUICK = TreesConfig(
-    bags=1, queries=1.0, columns=1.0, rounds=10, least_leaf=5, monotone=False
-)  # labels made up without regard to directions
+QUICK = TreesConfig(rounds=10, least_leaf=5, monotone=False)  # labels made up without regard to directions
 
 
 def task(seed: int = 0) -> TreeTask:
@@ -27,7 +25,7 @@ def task(seed: int = 0) -> TreeTask:
 def test_weights_of_one_change_nothing() -> None:
     one = task()
     weighted = dataclasses.replace(one, pair_weight=np.ones(200, np.float32))
-    scores = [fit_trees([each], QUICK).probability(one.features) for each in (one, weighted)]
+    scores = [fit_trees([each], QUICK).predict_proba(one.features) for each in (one, weighted)]
     np.testing.assert_array_equal(*scores)
 
 
@@ -36,7 +34,7 @@ def test_pairs_of_no_weight_are_not_learned() -> None:
     wrong = np.where(kept, one.target, 1 - one.target)
     without = TreeTask(one.features[kept], one.target[kept], 1.0)
     ignored = dataclasses.replace(one, target=wrong, pair_weight=kept.astype(np.float32))
-    scores = [fit_trees([each], QUICK).probability(one.features) for each in (without, ignored)]
+    scores = [fit_trees([each], QUICK).predict_proba(one.features) for each in (without, ignored)]
     np.testing.assert_allclose(*scores, atol=1e-6)
 
 
@@ -49,11 +47,11 @@ def test_heavier_pairs_pull_harder() -> None:
     for heavy in (half, ~half):
         weight = np.where(heavy, 5.0, 1.0).astype(np.float32)
         model = fit_trees([dataclasses.replace(one, target=opposed, pair_weight=weight)], QUICK)
-        shares.append(np.mean((model.probability(one.features) > unsure) == (one.target > 0.5)))
+        shares.append(np.mean((model.predict_proba(one.features)[:, 1] > unsure) == (one.target > 0.5)))
     assert shares[0] > 0.8 > 0.2 > shares[1]
 
 
-PLAIN = TreesConfig(bags=1, queries=1.0, columns=1.0, rounds=40, least_leaf=5, alone=0.0)
+PLAIN = TreesConfig(rounds=40, least_leaf=5, alone=0.0)
 
 
 def misled() -> TreeTask:
@@ -73,43 +71,4 @@ def curve(config: TreesConfig) -> np.ndarray:
 
 def test_more_alike_is_never_less_likely() -> None:
     assert (np.diff(curve(PLAIN)) >= 0).all()
-    assert (
-        np.diff(
-            curve(TreesConfig(bags=1, queries=1.0, columns=1.0, rounds=40, least_leaf=5, alone=0.0, monotone=False))
-        )
-        < 0
-    ).any()
-
-
-BAGGED = TreesConfig(bags=4, queries=0.5, rounds=20, least_leaf=5, columns=0.5, monotone=False)
-
-
-def test_bags_are_drawn_by_query_and_by_seed() -> None:
-    one = dataclasses.replace(task(), query=np.arange(200) // 5)
-    drawn = one.part(0.5, np.random.default_rng(0))
-    assert len(np.unique(drawn.query)) == 20
-    assert len(drawn.target) == 100  # whole queries
-    np.testing.assert_array_equal(drawn.features, one.features[np.isin(one.query, drawn.query)])
-    scores = [fit_trees([one], dataclasses.replace(BAGGED, seed=seed)).probability(one.features) for seed in (0, 0, 1)]
-    np.testing.assert_array_equal(scores[0], scores[1])
-    assert np.abs(scores[0] - scores[2]).max() > 0.01
-
-
-def test_several_fits_depend_less_on_what_was_drawn() -> None:
-    one, fresh = task(1), task(2)
-
-    def spread(bags: int) -> float:
-        configs = (dataclasses.replace(BAGGED, bags=bags, seed=seed) for seed in range(4))
-        return float(
-            np.std([fit_trees([one], config).probability(fresh.features) for config in configs], axis=0).mean()
-        )
-
-    assert spread(8) < 0.6 * spread(1)
-
-
-def test_a_bag_without_a_match_learns_all_queries() -> None:
-    one = task()
-    rare = np.zeros(200, np.float32)
-    rare[:2] = 1
-    model = fit_trees([dataclasses.replace(one, target=rare)], dataclasses.replace(BAGGED, queries=0.01, bags=2))
-    assert len(model.fits) == 2
+    assert (np.diff(curve(TreesConfig(rounds=40, least_leaf=5, alone=0.0, monotone=False))) < 0).any()

@@ -87,7 +87,7 @@ class LabelledTask:
         """Return what trees learn of the labelled pairs that the mask `rows` marks."""
         learned = rows & ~np.isnan(self.target)
         weight = None if self.pair_weight is None else self.pair_weight[learned]
-        return TreeTask(features[learned], self.target[learned], self.labels.weight, weight, self.query[learned])
+        return TreeTask(features[learned], self.target[learned], self.labels.weight, weight)
 
     def encoder_task(self, rows: np.ndarray) -> EncoderTask:
         """Return what the encoder learns of the labelled pairs at `rows`."""

@@ -189,6 +189,8 @@ def _learner(features: np.ndarray, config: TreesConfig) -> FitPredict:
         votes = target[known]
         if not (votes > 0).any() or not (votes < 1).any():  # a few queries that all say the same
             return np.full(len(target), votes.mean() if len(votes) else 0.5)
-        return fit_trees([TreeTask(features[known], votes, 1.0, weight[known])], config).probability(features)
+        trees = fit_trees([TreeTask(features[known], votes, 1.0, weight[known])], config)
+        probability: np.ndarray = trees.predict_proba(features)[:, 1]
+        return probability
 
     return fit_predict

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from er_distill.errors import ExportError
 from er_distill.training import missing_extra
-from er_distill.training.trees import Trees
 
 try:
     import onnx
@@ -20,16 +20,17 @@ _TREE_OPSET = 3
 _IR_VERSION = 8  # of onnx 1.10; what older runtimes can read
 
 
-def export_trees(trees: Trees, path: Path, *, n_features: int) -> None:
-    """Write fitted trees as an ONNX graph.
+def export_trees(classifier: Any, path: Path, *, n_features: int) -> None:
+    """Write a two-class ``HistGradientBoostingClassifier`` as an ONNX graph.
 
     The graph takes ``features``, float32 of shape (m, n_features), nan for a missing value, and gives ``logit``,
-    float32 of shape (m,): their ``decision_function``. Thresholds are rounded down to float32, so that each
+    float32 of shape (m,): the classifier's ``decision_function``. Thresholds are rounded down to float32, so that each
     float32 feature takes the same branch as in scikit-learn.
 
     Parameters
     ----------
-    trees : Trees
+    classifier : sklearn.ensemble.HistGradientBoostingClassifier
+        Fitted.
     path : Path
     n_features : int
         Number of features it was fitted on.
@@ -39,19 +40,16 @@ def export_trees(trees: Trees, path: Path, *, n_features: int) -> None:
     ExportError
         When it has more than two classes, splits on categories, or was fitted on another number of features.
     """
-    for fit in trees.fits:
-        single = [tree for iteration in fit._predictors for tree in iteration]
-        if len(fit.classes_) != 2 or any(tree.nodes["is_categorical"].any() for tree in single):
-            raise ExportError(f"{path.name}: only trees of two classes and numerical features can be exported.")
-        if fit.n_features_in_ != n_features:
-            raise ExportError(f"{path.name}: the trees were fitted on {fit.n_features_in_} features, not {n_features}.")
-    # The mean of the fits is the sum of all their trees, each leaf's value divided by their number.
-    share = 1.0 / len(trees.fits)
-    predictors = [tree for fit in trees.fits for iteration in fit._predictors for tree in iteration]
-    nodes = np.concatenate([tree.nodes for tree in predictors])
-    sizes = [len(tree.nodes) for tree in predictors]
-    tree_ids = np.repeat(np.arange(len(predictors)), sizes)
-    node_ids = np.concatenate([np.arange(size) for size in sizes])
+    trees = [tree for iteration in classifier._predictors for tree in iteration]
+    if len(classifier.classes_) != 2 or any(tree.nodes["is_categorical"].any() for tree in trees):
+        raise ExportError(f"{path.name}: only trees of two classes and numerical features can be exported.")
+    if classifier.n_features_in_ != n_features:
+        raise ExportError(
+            f"{path.name}: the trees were fitted on {classifier.n_features_in_} features, not {n_features}."
+        )
+    nodes = np.concatenate([tree.nodes for tree in trees])
+    sizes = [len(tree.nodes) for tree in trees]
+    tree_ids, node_ids = np.repeat(np.arange(len(trees)), sizes), np.concatenate([np.arange(size) for size in sizes])
     leaf = nodes["is_leaf"].astype(bool)
     ensemble = helper.make_node(
         "TreeEnsembleRegressor",
@@ -61,7 +59,7 @@ def export_trees(trees: Trees, path: Path, *, n_features: int) -> None:
         n_targets=1,
         aggregate_function="SUM",
         post_transform="NONE",
-        base_values=[share * sum(float(fit._baseline_prediction.item()) for fit in trees.fits)],
+        base_values=[float(classifier._baseline_prediction.item())],
         nodes_treeids=tree_ids.tolist(),
         nodes_nodeids=node_ids.tolist(),
         nodes_modes=np.where(leaf, "LEAF", "BRANCH_LEQ").tolist(),
@@ -73,7 +71,7 @@ def export_trees(trees: Trees, path: Path, *, n_features: int) -> None:
         target_treeids=tree_ids[leaf].tolist(),
         target_nodeids=node_ids[leaf].tolist(),
         target_ids=[0] * int(leaf.sum()),
-        target_weights=(share * nodes["value"][leaf]).tolist(),
+        target_weights=nodes["value"][leaf].tolist(),
     )
     flat = helper.make_node("Reshape", ["column", "shape"], ["logit"])
     graph = helper.make_graph(
