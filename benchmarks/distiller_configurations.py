@@ -39,8 +39,8 @@ class Configuration:
 TREES = Configuration(EVERYONE)
 TREES_32B = replace(TREES, teachers=QWEN_32B)
 
-# Chosen by the criterion in the log. Of seed 0, with features that were tried and taken out again (commit a7d81c0: model
-# numbers, quantities, main values; the criterion saw no gain in them):
+# Chosen by the criterion in the log. Of seed 0, with features that were tried and taken out again (commit a7d81c0:
+# model numbers, quantities, main values; the criterion saw no gain in them):
 # - One teacher: votes .9641; + noise handling .9664; + rivals .9678; + never seen alone .9694; + labelled claims .9694.
 # - Four: votes .9671; error model .9664, + rivals .9673, + noise handling .9672; error model, rivals, never seen
 #   alone .9689, + noise handling .9700. Students of the likely truth are no candidates: the criterion asks what they
