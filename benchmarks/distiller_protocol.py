@@ -26,6 +26,7 @@ from benchmarks.distiller_problem import Problem
 from benchmarks.distiller_student import Scored
 from benchmarks.open_tasks import measure_tuples
 from benchmarks.provenance import RESULTS, commit
+from er_distill import matching
 from er_distill.metrics import pair_scores, select_accuracy
 from er_distill.pairs import Pairs
 from er_distill.training.criterion import Criterion, judge
@@ -126,6 +127,8 @@ def measure(problem: Problem, own: Scored, gold: Pairs) -> dict[str, Any]:
     pairs, scores, matched = problem.data.pairs.take(rows), own.scores[rows], own.matched[rows]
     true = pairs.take(is_match := np.isin(pairs.keys(), gold.keys()))
     found = pairs.take(matched)
+    # Where a query may have several matches, the best of them is what it chose.
+    chosen = matched & matching.select(pairs.left, np.where(matched, scores, 0.0), 0.0, right=pairs.right)
     decided = pair_scores(found.left, found.right, true.left, true.right)
     measured = measure_tuples(pairs, gold, scores, own.threshold, seconds=0.0)
     del measured["seconds"]
@@ -133,7 +136,7 @@ def measure(problem: Problem, own: Scored, gold: Pairs) -> dict[str, Any]:
         "f1": decided.f1,
         "precision": decided.precision,
         "recall": decided.recall,
-        "select_accuracy_decided": select_accuracy(pairs.left, pairs.right, matched, true.left, true.right),
+        "select_accuracy_decided": select_accuracy(pairs.left, pairs.right, chosen, true.left, true.right),
         **measured,
         "calibration": _reliability(is_match, scores),
     }
