@@ -18,6 +18,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 pytestmark = pytest.mark.train
+for package in ("torch", "transformers", "sklearn", "onnx", "onnxruntime"):
+    pytest.importorskip(package, reason=f"{package} not installed: pip install 'er-distill[cpu,train]'")
 
 from er_distill import Student, artefact  # noqa: E402
 from er_distill.blocking import candidates  # noqa: E402
