@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import logging
 import tempfile
 import warnings
@@ -157,6 +158,10 @@ def _halved(proto: onnx.ModelProto) -> onnx.ModelProto:
         return convert_float_to_float16(proto, keep_io_types=True)
 
 
+def _too_old(bits: int) -> ExportError:
+    return ExportError(f"Weights of {bits} bits need onnxruntime 1.24 or newer. Update it, or leave this variant out.")
+
+
 def _quantised(proto: onnx.ModelProto, bits: int) -> onnx.ModelProto:
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
@@ -165,13 +170,13 @@ def _quantised(proto: onnx.ModelProto, bits: int) -> onnx.ModelProto:
     except ImportError as error:
         if error.name and not error.name.startswith("onnxruntime"):
             raise missing_extra(error) from error
-        raise ExportError(
-            f"Weights of {bits} bits need onnxruntime 1.22 or newer. Update it, or leave this variant out."
-        ) from error
+        raise _too_old(bits) from error
     finally:
         # To import it is to have it set up logging, which is the application's business.
         root.handlers[:] = handlers
         root.setLevel(level)
+    if "bits" not in inspect.signature(MatMulNBitsQuantizer).parameters:  # it knew 4 bits alone
+        raise _too_old(bits)
     log = logging.getLogger(MatMulNBitsQuantizer.__module__)
     level = log.level
     log.setLevel(logging.WARNING)  # it tells of every node that it leaves as it is
