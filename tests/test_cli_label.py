@@ -157,7 +157,7 @@ def test_two_processes_share_the_work_and_the_limit(tables: tuple[str, str], tmp
             assert "stopped: the limit of 30 calls is reached" in said
         assert server.n_asked == 30
         assert rows(folder, "SELECT COUNT(*), COUNT(text) FROM attempts") == [(30, 30)]
-        assert len(server.asked) >= 30 - 4  # the two begin far from each other
+        assert len(server.asked) >= 20  # the two begin far from each other: side by side they would ask 15
 
 
 @pytest.mark.parametrize("usage", [True, False], ids=["counted", "not counted"])
