@@ -218,8 +218,12 @@ class ParquetPairs:
                 file = pq.ParquetFile(self.path, page_checksum_verification=True)
                 batches = file.iter_batches(self.chunk_size, columns=columns, use_threads=False)
             while True:
-                with _explained(self.path, done):
-                    batch = next(batches, None)
+                try:
+                    with _explained(self.path, done):
+                        batch = next(batches, None)
+                except InputError:
+                    self.check_unchanged()  # a file that was written meanwhile is not a broken one
+                    raise
                 if batch is None:
                     break
                 done += len(batch)

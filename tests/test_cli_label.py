@@ -146,7 +146,7 @@ def test_an_interrupted_run_leaves_labels_of_what_it_has(tables: tuple[str, str]
 
 def test_two_processes_share_the_work_and_the_limit(tables: tuple[str, str], tmp_path: Path) -> None:
     folder = tmp_path / "labels"
-    with CountingServer(delay=0.05) as server:
+    with CountingServer(delay=0.4) as server:  # slow beside the second one's start, however busy the machine is
         words = arguments(tables, server.url, folder, "--concurrency", "2", "--max-calls", "30")
         first = start(*words)
         until(lambda: server.n_asked > 0, first)
@@ -157,7 +157,7 @@ def test_two_processes_share_the_work_and_the_limit(tables: tuple[str, str], tmp
             assert "stopped: the limit of 30 calls is reached" in said
         assert server.n_asked == 30
         assert rows(folder, "SELECT COUNT(*), COUNT(text) FROM attempts") == [(30, 30)]
-        assert len(server.asked) >= 20  # the two begin far from each other: side by side they would ask 15
+        assert len(server.asked) >= 30 - 4  # the two begin far from each other
 
 
 @pytest.mark.parametrize("usage", [True, False], ids=["counted", "not counted"])
