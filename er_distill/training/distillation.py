@@ -18,7 +18,7 @@ from er_distill.artefact import Manifest
 from er_distill.blocking import Rule as BlockingRule
 from er_distill.errors import ErDistillError, InputError
 from er_distill.files import write_table
-from er_distill.tables import Columns, Ids, open_frame, pairs_of, read_one, read_two
+from er_distill.tables import Columns, Ids, open_frame, pairs_of, read_either
 from er_distill.training.configuration import with_base
 from er_distill.training.database import FILE
 from er_distill.training.gathering import LABELS_FOLDER, Gathered, Note, about_of, gather, stages_of
@@ -160,16 +160,7 @@ def distill(
         raise InputError("pairs= brings candidate pairs, blocking= finds them. Pass one.")
     given = [] if labels is None else list(labels) if isinstance(labels, (list, tuple)) else [labels]
     sources = tuple(open_source(one) for one in given)
-    first, _ = open_frame(left, "left")
-    if right is None:
-        if left_on is not None or right_on is not None or isinstance(id, tuple):
-            raise InputError(
-                "left_on, right_on and a pair of ids need two tables. Pass right, or use columns= and id=."
-            )
-        a, b = read_one(first, "left", columns, id).records, None
-    else:
-        tables = read_two(first, open_frame(right, "right")[0], columns, left_on, right_on, id)
-        a, b = (table.records for table in tables)
+    a, b = read_either(left, right, columns, left_on, right_on, id)
     candidates = None if pairs is None else pairs_of(open_frame(pairs, "pairs")[0], a, b)
     rules = None if blocking is None else tuple(blocking)
     material = Material(a, b, plan, sources, rules, candidates, rule)
