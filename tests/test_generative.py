@@ -202,6 +202,14 @@ def test_grpo_raises_the_reward(config: GenerativeConfig, beginner: Path, tmp_pa
         fit_generative(asked[:3], grpo, tmp_path / "other", start=beginner, held_out=TRAINED[:16])
 
 
+def test_grpo_raises_the_reward_of_a_base_that_has_learned_nothing(config: GenerativeConfig, tmp_path: Path) -> None:
+    asked = TRAINED[:4]
+    grpo = replace(config, method=Grpo(learning_rate=1e-2, epochs=24, answer_tokens=4))
+    before = sampled_reward(load_learner(grpo), asked)
+    student = fit_generative(asked, grpo, tmp_path / "student", held_out=TRAINED[:16])
+    assert sampled_reward(load_learner(grpo, student), asked) > before + 0.04
+
+
 @pytest.mark.parametrize(
     ("said", "parts"),
     [
