@@ -244,7 +244,8 @@ class Student:
         # Threads inside the runtime would share the trees of a few rows, and add up a row's trees in an order that
         # depends on their number and on the rows beside it: scores would differ in the last bit.
         graph = self._trees.open(threads=1)
-        blocks = [{"features": features[begin : begin + _TREE_ROWS]} for begin in range(0, len(features), _TREE_ROWS)]
+        starts = range(0, max(len(features), 1), _TREE_ROWS)  # no rows are one block, too
+        blocks = [{"features": features[begin : begin + _TREE_ROWS]} for begin in starts]
         workers = min(self._trees.threads, len(blocks))
         if workers == 1:
             return np.concatenate([graph.run(block) for block in blocks])

@@ -165,6 +165,14 @@ def test_file_that_changes_while_it_is_read(tmp_path: Path) -> None:
         list(scored)
 
 
+def test_a_stream_scores_no_pairs_as_none() -> None:
+    lists: Lists = addresses()
+    stream = Stream(student(), lists.a, lists.b)
+    none = lists.pairs.take(slice(0, 0))
+    stream.add(none)
+    assert stream.score(none).shape == (0,)
+
+
 @pytest.mark.parametrize("text", ["3/2", "0/2", "1", "a/b"])
 def test_shard_that_is_none(text: str) -> None:
     with pytest.raises(InputError, match="shard"):
