@@ -6,6 +6,7 @@ Features are kept in ``runs/distiller/features``, under the hash of all that the
 from __future__ import annotations
 
 import hashlib
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -131,6 +132,6 @@ def kept(*parts: str) -> Path:
 def keep(path: Path, **arrays: np.ndarray | float) -> None:
     """Write arrays, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial.npz")
+    partial = path.with_suffix(f".{os.getpid()}.partial.npz")  # two processes may make the same
     np.savez_compressed(partial, **arrays)  # type: ignore[arg-type]
     partial.replace(path)
