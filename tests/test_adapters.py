@@ -14,7 +14,7 @@ from er_distill.errors import InputError
 torch = pytest.importorskip("torch", reason="torch not installed: pip install 'er-distill[train]'")
 pytest.importorskip("transformers", reason="transformers not installed: pip install 'er-distill[train]'")
 pytest.importorskip("peft", reason="peft not installed: pip install 'er-distill[train]'")
-from er_distill.training.adapters import add_adapters, freeze_layers  # noqa: E402
+from er_distill.training.adapters import add_adapters, freeze_layers, keep_layers  # noqa: E402
 from er_distill.training.encoder import EncoderConfig, EncoderTask, train_encoder  # noqa: E402
 from er_distill.training.pretrained import load_base  # noqa: E402
 
@@ -108,6 +108,36 @@ def test_adapters_learn(bert: Path) -> None:
     model = train_encoder([task], config)
     logits = model.predict(task.left_texts, task.right_texts, task.pairs)
     assert np.mean((logits > 0) == (task.target > 0.5)) > 0.97
+
+
+@pytest.mark.parametrize("base", ["bert", "roberta"])
+def test_the_lowest_layers_can_be_kept_alone(base: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    folder, task = request.getfixturevalue(base), EncoderTask(*product_task())
+    whole = load_base(folder, 32)
+    model = train_encoder([task], EncoderConfig(folder, **QUICK | {"epochs": 30, "layers": 1, "frozen_layers": 1}))
+    names = {name for name in parameters(model.model) if ".layer." in name}
+    assert names == {name for name in parameters(whole.model) if ".layer.0." in name}
+    for name in names:  # the lowest, as it was
+        assert torch.equal(model.model.get_parameter(name), whole.model.get_parameter(name))
+    model.model.save_pretrained(tmp_path)
+    model.tokenizer.save(str(tmp_path / "tokenizer.json"))
+    given = task.left_texts, task.right_texts, task.pairs
+    np.testing.assert_allclose(load_base(tmp_path, 32).predict(*given), model.predict(*given), atol=1e-5)
+
+
+def test_kinds_of_layers_go_with_them(bert: Path) -> None:
+    model = load_base(bert, 32).model
+    model.config.layer_types = ["full_attention", "sliding_attention"]
+    keep_layers(model, 1)
+    assert model.config.layer_types == ["full_attention"]
+    assert model.config.num_hidden_layers == 1
+
+
+def test_no_more_layers_are_kept_than_there_are(bert: Path) -> None:
+    with pytest.raises(InputError, match="layers is 3, but the base has 2"):
+        train_encoder([EncoderTask(*product_task())], EncoderConfig(bert, **QUICK | {"layers": 3}))
+    with pytest.raises(InputError, match="layers must be 0 or above, not -1"):
+        EncoderConfig(bert, layers=-1)
 
 
 def test_layers_that_cannot_be_frozen_or_adapted(bert: Path) -> None:

@@ -1,4 +1,4 @@
-"""Training a part of an encoder: low-rank adapters beside its matrices, frozen lower layers."""
+"""Training a part of an encoder: its lowest layers, low-rank adapters beside its matrices, or all but frozen layers."""
 
 from __future__ import annotations
 
@@ -14,6 +14,36 @@ try:
     from peft import LoraConfig, LoraModel
 except ImportError as error:
     raise missing_extra(error) from error
+
+
+def keep_layers(model: Any, n: int) -> None:
+    """Drop all but the lowest `n` layers of an encoder.
+
+    Source: Sajjad et al. (2023), "On the effect of dropping layers of pre-trained transformer models", Computer Speech
+    & Language 77, arXiv 2004.03844 ("Poor man's BERT"): of the ways to choose them, dropping the top ones and training
+    what is left loses least.
+
+    Parameters
+    ----------
+    model : transformers.PreTrainedModel
+        Changed in place, its configuration too: what is saved of it has `n` layers.
+    n : int
+        0 drops nothing.
+
+    Raises
+    ------
+    InputError
+        When it has fewer layers, or none that can be told apart.
+    """
+    if not n:
+        return
+    _, layers = _layers(model)
+    if n > len(layers):
+        raise InputError(f"EncoderConfig: layers is {n}, but the base has {len(layers)}. Keep no more than that.")
+    del layers[n:]
+    model.config.num_hidden_layers = n
+    if kinds := getattr(model.config, "layer_types", None):  # of bases that name each layer's kind of attention
+        model.config.layer_types = kinds[:n]
 
 
 def freeze_layers(model: Any, n: int) -> None:
@@ -93,8 +123,8 @@ def _layers(model: Any) -> tuple[str, torch.nn.ModuleList]:
         if isinstance(module, torch.nn.ModuleList) and len(module) == n_layers:
             return name, module
     raise InputError(
-        f"A base of the kind {model.config.model_type} shows no list of its layers: frozen_layers and lora_rank need "
-        "one. Set both to 0, or name a base like BERT or RoBERTa."
+        f"A base of the kind {model.config.model_type} shows no list of its layers: layers, frozen_layers and "
+        "lora_rank need one. Set them to 0, or name a base like BERT or RoBERTa."
     )
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from er_distill.errors import InputError, did_you_mean
 from er_distill.training import missing_extra
-from er_distill.training.adapters import add_adapters, freeze_layers
+from er_distill.training.adapters import add_adapters, freeze_layers, keep_layers
 from er_distill.training.checkpoints import Checkpoints, Standing, trained_parameters
 from er_distill.training.lists import (
     CandidateList,
@@ -60,6 +60,7 @@ class EncoderConfig:
 
     base: str | Path  # a transformers id, or a folder with config.json, weights and tokenizer
     max_length: int = 128  # tokens a pair, special tokens included
+    layers: int = 0  # lowest layers of the base that are kept: half as many score twice as fast; 0: all
     epochs: int = 3  # passes over all lists
     learning_rate: float = 1e-4  # of AdamW, at its peak
     warmup: float = 0.1  # share of the steps in which the rate climbs to its peak; then it falls linearly to 0
@@ -91,7 +92,7 @@ class EncoderConfig:
         for name in ("warmup", "imitation"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"EncoderConfig: {name} is a share, 0 to 1, not {getattr(self, name)!r}.")
-        for name in ("lora_rank", "frozen_layers", "patience"):
+        for name in ("layers", "lora_rank", "frozen_layers", "patience"):
             if getattr(self, name) < 0:
                 raise InputError(f"EncoderConfig: {name} must be 0 or above, not {getattr(self, name)!r}.")
 
@@ -155,6 +156,7 @@ def train_encoder(
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(config.seed)
         trained = load_base(config.base, config.max_length)
+        keep_layers(trained.model, config.layers)
         freeze_layers(trained.model, config.frozen_layers)
         merge = add_adapters(trained.model, config.lora_rank, config.lora_alpha) if config.lora_rank else None
         trained.model.to(device)

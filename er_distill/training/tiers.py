@@ -16,6 +16,7 @@ import numpy as np
 
 from er_distill.artefact import Question
 from er_distill.training import export, export_causal, precheck
+from er_distill.training.adapters import keep_layers
 from er_distill.training.causal import CausalModel, load_causal
 from er_distill.training.encoder import EncoderConfig, train_encoder
 from er_distill.training.exporter import Exporter
@@ -119,7 +120,9 @@ class EncoderTier:
 
     def open_base(self) -> Any:
         """Load what training starts from."""
-        return precheck.open_base(self.config.base, self.config.max_length).model
+        model = precheck.open_base(self.config.base, self.config.max_length).model
+        keep_layers(model, self.config.layers)
+        return model
 
     def graph(self, variant: str) -> str:
         """Return the name of a variant's graph."""
