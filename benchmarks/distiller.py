@@ -10,7 +10,8 @@ tasks have gold here. The order is fixed: predictions, then the gold-free criter
 
 `--share` trains on a share of each task's labelled queries, `--leave-one-out` scores each open task by a student that
 saw no label of it; of neither are predictions written. `--end-to-end` also links the open tasks' whole tables, with our
-own blocking. `--ablation` runs the headline without each of its parts, and the plainest student with each.
+own blocking. `--ablation` runs each headline without each of its parts, or with one that it has not, and the plainest
+student with each.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ from typing import Any
 from tqdm import tqdm
 
 from benchmarks import distiller_end_to_end, distiller_protocol, gold
-from benchmarks.distiller_configurations import CONFIGURATIONS, Configuration, ablations
+from benchmarks.distiller_ablation import PLAIN, ablations
+from benchmarks.distiller_configurations import CONFIGURATIONS, Configuration
 from benchmarks.distiller_data import TaskData, load
 from benchmarks.distiller_problem import Problem, problems
 from benchmarks.distiller_protocol import judged, measure, note_criterion, note_gold, write_predictions
@@ -40,19 +42,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--configuration", nargs="+", default=["headline"], choices=CONFIGURATIONS, metavar="NAME")
     parser.add_argument("--seed", nargs="+", type=int, default=[0])
-    parser.add_argument("--share", type=float, default=1.0, help="of each task's labelled queries")
+    parser.add_argument("--share", type=float, nargs="+", default=[1.0], help="of each task's labelled queries")
     parser.add_argument("--leave-one-out", action="store_true", help="labels of the other seven tasks alone")
     parser.add_argument("--end-to-end", action="store_true", help="whole tables too")
-    parser.add_argument("--ablation", action="store_true", help="of the configurations, which parts are worth what")
+    parser.add_argument("--ablation", action="store_true", help="of the configurations: what each part is worth")
     parser.add_argument("--blind", action="store_true", help="criterion only: gold is not read")
     args = parser.parse_args()
     tasks = load()
+    if args.ablation:
+        ablation(tasks, args.configuration, args.seed[0])
+        return
     for name in args.configuration:
         for seed in args.seed:
-            if args.ablation:
-                ablation(tasks, name, seed)
-            else:
-                one = Run(name, CONFIGURATIONS[name], seed, args.share, args.leave_one_out, args.end_to_end)
+            for share in args.share:
+                one = Run(name, CONFIGURATIONS[name], seed, share, args.leave_one_out, args.end_to_end)
                 made(one, tasks, blind=args.blind)
 
 
@@ -185,24 +188,35 @@ def _targets(run: Run, figures: Mapping[str, Any]) -> list[Target]:
     return targets
 
 
-def ablation(tasks: Sequence[TaskData], name: str, seed: int) -> None:
-    """Each part of a configuration removed from it, and each alone."""
-    benchmark = Benchmark("distiller", None, ["scikit-learn"])
-    rows = []
-    for part, how, configuration in ablations(CONFIGURATIONS[name]):
-        if configuration.encoder is not None and not has_encoder(configuration.encoder):
-            print(f"{part} {how}: left out, there are no logits of the encoder {configuration.encoder!r}")
-            continue
-        label = f"{name}-{how}-{part}".replace(" ", "-")
-        figures = made(Run(label, configuration, seed), tasks)
-        assert figures is not None  # gold is read
-        criterion = statistics.fmean(task["value"] for task in figures["criterion"].values())
-        rows.append(
-            {"part": part, "how": how, "f1": figures["mean"]["f1"], "criterion": criterion, "mean": figures["mean"]}
-        )
-    benchmark.write(
-        {"configuration": name, "seed": seed, "rows": rows}, [], distiller_protocol.FOLDER / f"ablation-{name}.json"
-    )
+def ablation(tasks: Sequence[TaskData], names: Sequence[str], seed: int) -> None:
+    """Each part of the configurations, in them and alone; a student that several rows need is made once."""
+    known: dict[Configuration, dict[str, Any]] = {}
+
+    def worth(label: str, configuration: Configuration) -> dict[str, float]:
+        if configuration not in known:
+            figures = made(Run(label.replace(" ", "-"), configuration, seed), tasks)
+            assert figures is not None  # gold is read
+            criterion = statistics.fmean(task["value"] for task in figures["criterion"].values())
+            known[configuration] = {"f1": figures["mean"]["f1"], "criterion": criterion}
+        return known[configuration]
+
+    for name in names:
+        benchmark = Benchmark("distiller", None, ["scikit-learn"])
+        full = CONFIGURATIONS[name]
+        whole, nothing = worth(f"{name}-with-everything", full), worth("nothing", PLAIN)
+        rows = []
+        for row in ablations(full):
+            if missing := [
+                one for one in (row.configuration.encoder, row.beside.encoder) if one and not has_encoder(one)
+            ]:
+                print(f"{row.part}: left out, there are no logits of {missing[0]!r}; see benchmarks.distiller_encoder")
+                continue
+            beside = worth(f"{name}-beside-{row.part}", row.beside)
+            own = worth(f"{name}-{row.how}-{row.part}", row.configuration)
+            change = {f"{of}_change": own[of] - beside[of] for of in own}
+            rows.append({"part": row.part, "how": row.how, **own, **change})
+        figures = {"configuration": name, "seed": seed, "whole": whole, "nothing": nothing, "rows": rows}
+        benchmark.write(figures, [], distiller_protocol.FOLDER / f"ablation-{name}.json")
 
 
 if __name__ == "__main__":

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Literal
 
 from er_distill.training.trees import TreesConfig
 
@@ -25,7 +24,7 @@ class Configuration:
     lexical: bool = True  # whether the trees have a say; else the encoder alone
     without: tuple[str, ...] = ()  # features to leave out: beginnings of their names
     context: bool = True  # whether a pair is judged beside the others of its lists
-    self_training: float = 0.0  # weight of a task's unlabelled pairs, beside 1 of its labelled ones
+    self_training: float = 0.0  # the most that a label of the student's own counts, beside 1 of a teacher's
     encoder: str | None = None  # whose logits are fused: a recipe of `distiller_encoder`
     calibrated: bool = True
     one_to_one: bool = True
@@ -109,43 +108,3 @@ CONFIGURATIONS = {
     "bold-qwen32b": replace(TREES_32B, threshold=0.2),
     "timid-qwen32b": replace(TREES_32B, threshold=0.8),
 }
-
-PLAIN = Configuration(QWEN_32B, context=False, calibrated=False, one_to_one=False)
-"""The least there is: one teacher's hard labels, similarities of single pairs, a threshold."""
-
-
-def ablations(full: Configuration) -> Iterator[tuple[str, str, Configuration]]:
-    """Yield (part, "with" or "without", configuration): the whole, the plainest, and what lies one part off either.
-
-    A part that the whole has not is shown where the whole would have it.
-    """
-    yield "everything", "with", full
-    yield "everything", "without", PLAIN
-    off: dict[str, dict[str, Any]] = {
-        "list context": {"context": False},
-        "soft labels of several teachers": {"teachers": QWEN_32B, "labels": "votes"},
-        "error rates of the teachers": {"labels": "votes"},
-        "noise handling": {"noise": "off"},
-        "self-training": {"self_training": 0.0},
-        "one-to-one": {"one_to_one": False},
-        "rivals": {"rivals": False},
-        "threshold of the highest expected F1": {"threshold": 0.5},
-        "labelled claims": {"claims": False},
-        "calibration": {"calibrated": False},
-        "cross-encoder": {"encoder": None},
-        "lexical tier": {"lexical": False},
-        "listwise objective": {"encoder": None if full.encoder is None else f"{full.encoder}-pairwise"},
-    }
-    for part, values in off.items():
-        less = replace(full, **values)
-        if less == full or (part == "lexical tier" and full.encoder is None):
-            continue
-        yield part, "without", less
-        if part == "lexical tier":
-            yield "cross-encoder", "alone", replace(PLAIN, lexical=False, encoder=full.encoder)
-        elif part == "error rates of the teachers" and len(full.teachers) > 1:
-            yield part, "alone", replace(PLAIN, teachers=full.teachers, labels=full.labels)
-        elif part == "soft labels of several teachers":
-            yield part, "alone", replace(PLAIN, teachers=full.teachers, labels="votes")
-        elif part not in ("cross-encoder", "listwise objective"):
-            yield part, "alone", replace(PLAIN, **{name: getattr(full, name) for name in values})

@@ -2,32 +2,33 @@
 
     ER_DISTILL_DATA=<benchmark data> python -m benchmarks.distiller_encoder --name qwen32b
 
-Two cores take about an hour; a GPU takes minutes. `--weights` takes a trained encoder instead of training one (a
-folder that `EncoderModel` was saved to): the one of the bundled student is ``runs/default-student/encoder-<hash>``. The
-first fold of each task's labelled queries is held out, as the package does, so that fusion and criterion have pairs
-that no tier has learned.
+Two cores take half an hour for `qwen32b` and ten minutes for each small one. `--weights` takes a trained encoder
+instead of training one: the folder of a run's stage ``encoder``, as of ``python -m benchmarks.distil``. The first fold
+of each task's labelled queries is held out, as the package does, so that fusion and criterion have pairs that no tier
+has learned.
 """
 
 from __future__ import annotations
 
 import argparse
+import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import torch
 
-from benchmarks.build_default_student import LEARNING_RATE, MAX_LENGTH, offline_base
-from benchmarks.distiller_configurations import EVERYONE, QWEN, QWEN_32B, Configuration
+from benchmarks.build_default_student import offline_base
+from benchmarks.distiller_configurations import QWEN_32B, Configuration
 from benchmarks.distiller_data import keep, kept, load
 from benchmarks.distiller_labels import targets
 from benchmarks.distiller_problem import Problem, problems
 from benchmarks.distiller_trees import folds
 from er_distill.training.encoder import EncoderConfig, EncoderTask, train_encoder
+from er_distill.training.export import export_encoder, graph_logits
 from er_distill.training.folds import HELD_OUT_FOLD
-from er_distill.training.pretrained import EncoderModel, has_bfloat16, load_base
+from er_distill.training.pretrained import EncoderModel, load_base
 
 
 @dataclass(frozen=True)
@@ -35,22 +36,22 @@ class Recipe:
     """What an encoder learns, and how."""
 
     teachers: tuple[str, ...]
-    labels: Literal["votes", "majority", "error_model", "likely"] = "votes"
     objective: Literal["listwise", "pairwise", "both"] = "listwise"
     epochs: int = 3
+    max_length: int = 128  # tokens a pair
+    layers: int = 0  # lowest of the base that are kept; 0: all
 
     @property
     def configuration(self) -> Configuration:
         """Of the labels and folds."""
-        return Configuration(self.teachers, labels=self.labels)
+        return Configuration(self.teachers)
 
 
+SMALL = Recipe(QWEN_32B, epochs=1, max_length=64, layers=3)
 RECIPES = {
-    "everyone": Recipe(EVERYONE, "error_model"),
-    "everyone-pairwise": Recipe(EVERYONE, "error_model", "pairwise"),
     "qwen32b": Recipe(QWEN_32B),
-    "qwen32b-pairwise": Recipe(QWEN_32B, objective="pairwise"),
-    "default": Recipe(QWEN),  # the bundled student's
+    "qwen32b-small": SMALL,  # with what is the same but for its objective, to compare these
+    "qwen32b-small-pairwise": replace(SMALL, objective="pairwise"),
 }
 
 
@@ -64,7 +65,9 @@ def main() -> None:
     given = problems(load(), recipe.configuration, seed=args.seed)
     wanted, _ = targets(given, recipe.configuration)
     learned = [_learned(p, t, recipe, args.seed) for p, t in zip(given, wanted, strict=True)]
-    encoder = load_base(args.weights, MAX_LENGTH) if args.weights else train(given, wanted, learned, recipe, args.seed)
+    encoder = (
+        load_base(args.weights, recipe.max_length) if args.weights else train(given, wanted, learned, recipe, args.seed)
+    )
     write(args.name, encoder, given, learned)
 
 
@@ -86,9 +89,9 @@ def train(
         tasks.append(EncoderTask(candidates.left.texts, right, candidates.pairs, label, weight, candidates.name))
     config = EncoderConfig(
         base=offline_base(),
-        max_length=MAX_LENGTH,
+        max_length=recipe.max_length,
+        layers=recipe.layers,
         epochs=recipe.epochs,
-        learning_rate=LEARNING_RATE,
         objective=recipe.objective,
         seed=seed,
     )
@@ -96,22 +99,22 @@ def train(
 
 
 def write(name: str, encoder: EncoderModel, given: list[Problem], learned: list[np.ndarray]) -> None:
-    """Score every pair of every task, a task at a time: a run that was stopped goes on where it was.
+    """Score every pair of every task by the int8 graph, which is what a student asks.
 
-    In bfloat16 where the CPU multiplies in it, three times as fast; what is fused is as coarse.
+    A task at a time: a run that was stopped goes on where it was.
     """
-    half = torch.autocast("cpu", torch.bfloat16, enabled=has_bfloat16(torch.device("cpu")))
-    for problem, rows in zip(given, learned, strict=True):
-        path = kept("encoders", name, problem.data.name)
-        if path.is_file():
-            continue
-        candidates, started = problem.data.candidates, time.perf_counter()
-        right = None if candidates.right is None else candidates.right.texts
-        with half:
-            logits = encoder.predict(candidates.left.texts, right, candidates.pairs)
-        seconds = time.perf_counter() - started
-        keep(path, logits=logits, unseen=~rows, seconds=seconds)
-        print(f"{problem.data.name}: {len(logits) / seconds:,.0f} pairs/s")
+    with tempfile.TemporaryDirectory() as folder:
+        graph = Path(folder) / export_encoder(encoder, Path(folder), variants=("int8",))["int8"]
+        for problem, rows in zip(given, learned, strict=True):
+            path = kept("encoders", name, problem.data.name)
+            if path.is_file():
+                continue
+            candidates, started = problem.data.candidates, time.perf_counter()
+            right = None if candidates.right is None else candidates.right.texts
+            logits = graph_logits(graph, encoder, candidates.left.texts, right, candidates.pairs, one_by_one=True)
+            seconds = time.perf_counter() - started
+            keep(path, logits=logits, unseen=~rows, seconds=seconds)
+            print(f"{problem.data.name}: {len(logits) / seconds:,.0f} pairs/s", flush=True)
 
 
 if __name__ == "__main__":

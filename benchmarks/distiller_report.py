@@ -124,19 +124,15 @@ def ablation(results: Path) -> str:
         figures = read(results / "distiller" / f"ablation-{name}.json")
         if figures is None:
             continue
-        f1 = {(row["part"], row["how"]): row["mean"]["f1"] for row in figures["rows"]}
-        full, plain = f1["everything", "with"], f1["everything", "without"]
-        rows = [("everything", f"{full:.3f}", "", f"{plain:.3f} (nothing)", "")]
-        for part in dict.fromkeys(part for part, _ in f1 if part != "everything"):
-            without, alone = f1.get((part, "without")), f1.get((part, "alone"))
-            rows.append((part, *_change(without, full), *_change(alone, plain)))
-        head = (f"{name} ({whose})", "F1 without it", "change", "F1 of it alone", "change")
+        found = {(row["part"], row["how"]): (f"{row['f1']:.3f}", f"{row['f1_change']:+.3f}") for row in figures["rows"]}
+        rows = [("everything", f"{figures['whole']['f1']:.3f}", "", f"{figures['nothing']['f1']:.3f} (nothing)", "")]
+        for part in dict.fromkeys(part for part, _ in found):
+            added = (part, "added") in found
+            switched = found.get((part, "added" if added else "without"), ("", ""))
+            rows.append((f"{part} (added)" if added else part, *switched, *found.get((part, "alone"), ("", ""))))
+        head = (f"{name} ({whose})", "F1 without it, or with it added", "change", "F1 of it alone", "change")
         blocks.append(table(head, rows))
     return "\n".join(blocks)
-
-
-def _change(f1: float | None, base: float) -> tuple[str, str]:
-    return ("", "") if f1 is None else (f"{f1:.3f}", f"{f1 - base:+.3f}")
 
 
 def by_share(results: Path, name: str) -> list[tuple[float, float]]:

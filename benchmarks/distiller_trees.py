@@ -9,9 +9,9 @@ from threadpoolctl import threadpool_limits
 
 from benchmarks.distiller_configurations import Configuration
 from benchmarks.distiller_problem import Problem
-from er_distill import lexical, matching
+from er_distill import lexical
 from er_distill.artefact import Line
-from er_distill.student import sigmoid
+from er_distill.training.self_training import SelfTrainingConfig, self_train
 from er_distill.training.trees import TreeTask, fit_trees
 
 LOGISTIC = Line(1.0, 0.0, 0.0)
@@ -36,21 +36,40 @@ class TreesConfigured:
         use: Sequence[np.ndarray],
     ) -> list[np.ndarray]:
         """Learn the labels of the pairs marked in `use`; return the logits of all pairs of each task."""
+        learn = self._with_own_labels if self.configuration.self_training else self._as_labelled
         parts = [
-            TreeTask(values[rows], wanted[rows].astype(np.float32), problem.weight, weight[rows])
+            learn(problem, values, wanted, weight, rows)
             for values, wanted, weight, rows, problem in zip(self.features, target, counts, use, given, strict=True)
             if rows.any()
         ]
         trees = fit_trees(parts, self.configuration.trees)
-        if self.configuration.self_training:
-            for values, problem in zip(self.features, given, strict=True):
-                if not problem.weight:
-                    continue
-                free = ~problem.data.labelled
-                own = believed(problem, free, sigmoid(trees.decision_function(values[free]), 0.0, LOGISTIC))
-                parts.append(TreeTask(values[free], own, problem.weight * self.configuration.self_training))
-            trees = fit_trees(parts, self.configuration.trees)
         return [trees.decision_function(values) for values in self.features]
+
+    def _as_labelled(
+        self, problem: Problem, values: np.ndarray, wanted: np.ndarray, weight: np.ndarray, rows: np.ndarray
+    ) -> TreeTask:
+        return TreeTask(values[rows], wanted[rows].astype(np.float32), problem.weight, weight[rows])
+
+    def _with_own_labels(
+        self, problem: Problem, values: np.ndarray, wanted: np.ndarray, weight: np.ndarray, rows: np.ndarray
+    ) -> TreeTask:
+        """Besides, what trees of this task alone are sure of where nothing is labelled, as the package does it."""
+        every = np.flatnonzero(rows | ~problem.data.labelled)
+        target, counts = np.where(rows, wanted, np.nan)[every], np.where(rows, weight, 1.0)[every]
+
+        def fit_predict(labels: np.ndarray, share: np.ndarray) -> np.ndarray:
+            known = ~np.isnan(labels)
+            part = TreeTask(values[every[known]], labels[known], 1.0, (share * counts)[known].astype(np.float32))
+            probability: np.ndarray = fit_trees([part], self.configuration.trees).predict_proba(values[every])[:, 1]
+            return probability
+
+        how = SelfTrainingConfig(weight=self.configuration.self_training)
+        found = self_train(fit_predict, target, problem.data.pairs.take(every), how)
+        share = np.zeros_like(weight)
+        share[every] = found.weight * counts
+        labels = np.full(len(wanted), np.nan)
+        labels[every] = found.target
+        return self._as_labelled(problem, values, labels, share, ~np.isnan(labels))
 
     def cross_fit(
         self, given: Sequence[Problem], target: Sequence[np.ndarray], counts: Sequence[np.ndarray], *, seed: int
@@ -78,13 +97,3 @@ def folds(problem: Problem, known: np.ndarray, configuration: Configuration, see
         queries, query = np.unique(problem.data.pairs.left[known], return_inverse=True)
         fold[known] = (np.random.default_rng(seed).permutation(len(queries)) % configuration.folds)[query]
     return fold
-
-
-def believed(problem: Problem, rows: np.ndarray, chance: np.ndarray) -> np.ndarray:
-    """A student's own labels of pairs: its probabilities, less what a better pair of either record explains away."""
-    pairs = problem.data.pairs.take(rows)
-    kept = matching.one_to_one(pairs.left, pairs.right, chance, 0.0)
-    holds_left, holds_right = np.zeros(pairs.n_left), np.zeros(pairs.n_right)
-    holds_left[pairs.left[kept]] = holds_right[pairs.right[kept]] = chance[kept]
-    rival = np.maximum(holds_left[pairs.left], holds_right[pairs.right])
-    return np.where(kept, chance, chance * (1.0 - rival)).astype(np.float32)

@@ -23,10 +23,13 @@ from benchmarks import (  # noqa: E402
     distiller_data,
     distiller_protocol,
     distiller_student,
+    distiller_trees,
     gold,
 )
-from benchmarks.distiller_configurations import PLAIN, Configuration, ablations  # noqa: E402
+from benchmarks.distiller_ablation import PLAIN, ablations  # noqa: E402
+from benchmarks.distiller_configurations import QWEN_32B, Configuration  # noqa: E402
 from benchmarks.distiller_problem import problems  # noqa: E402
+from er_distill.training.self_training import SelfTraining  # noqa: E402
 from er_distill.training.trees import TreesConfig  # noqa: E402
 from tests.made_up_tasks import HELD_OUT, LABELLED, OPEN, TEACHERS, benchmark_in  # noqa: E402
 
@@ -137,7 +140,6 @@ def test_labelled_pairs_are_scored_by_fits_that_have_not_seen_them(results: Path
         {"noise": "drop"},
         {"context": False},
         {"without": ("word",)},
-        {"self_training": 1.0},
         {"one_to_one": False},
         {"claims": True},
         {"calibrated": False},
@@ -154,6 +156,23 @@ def test_each_part_can_be_switched(results: Path, change: dict[str, Any]) -> Non
     assert all(0.0 <= row["value"] <= 1.0 for row in worth.values())
     moved = any((plain != own.scores).any() for plain, own in zip(small_scores(), scored, strict=True))
     assert moved != bool({"one_to_one", "claims"} & set(change))  # those two decide, and score nothing
+
+
+def test_labels_of_its_own_are_learned_as_well(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_match_anywhere(fit_predict: Any, target: np.ndarray, pairs: Any, config: Any) -> SelfTraining:
+        known = ~np.isnan(target)
+        assert config.weight == 0.3
+        assert fit_predict(target, known.astype(np.float32)).shape == target.shape == (len(pairs),)
+        return SelfTraining(np.where(known, target, 0.0), np.ones(len(target)), known, ~known, (), 1)
+
+    monkeypatch.setattr(distiller_trees, "self_train", no_match_anywhere)
+    teachers_alone = dataclasses.replace(SMALL, calibrated=False)
+    given = problems(distiller_data.load(), SMALL, seed=0)
+    before, _ = distiller_student.score(given, teachers_alone, seed=0)
+    after, _ = distiller_student.score(given, dataclasses.replace(teachers_alone, self_training=0.3), seed=0)
+    for problem, without, own in zip(given, before, after, strict=True):
+        unlabelled = ~problem.data.labelled
+        assert own.scores[unlabelled].mean() < 0.8 * without.scores[unlabelled].mean()
 
 
 def test_an_encoder_is_fused_where_it_has_not_learned(results: Path) -> None:
@@ -183,19 +202,45 @@ def test_whole_tables(results: Path) -> None:
     assert cut["ours"]["candidates"] <= cut["published"]["candidates"]
 
 
-def test_ablation_goes_one_part_off_the_whole_and_off_the_plainest() -> None:
-    full = dataclasses.replace(SMALL, labels="likely", self_training=1.0, encoder="tiny", claims=True)
-    made = list(ablations(full))
-    assert made[:2] == [("everything", "with", full), ("everything", "without", PLAIN)]
-    parts = [(part, how) for part, how, _ in made]
-    assert len(set(parts)) == len(parts)
-    for part, how, configuration in made[2:]:
-        assert configuration not in (full, PLAIN), (part, how)
-    assert ("cross-encoder", "without") in parts
-    assert ("self-training", "alone") in parts
-    lexical = [part for part, *_ in ablations(SMALL)]
-    assert "cross-encoder" not in lexical
-    assert "self-training" not in lexical
+def parts(full: Configuration) -> set[tuple[str, str]]:
+    return {(row.part, row.how) for row in ablations(full)}
+
+
+def test_ablation_compares_students_that_differ_in_one_part() -> None:
+    full = dataclasses.replace(SMALL, labels="error_model", noise="weight", rivals=True, claims=True, threshold=None)
+    rows = list(ablations(full))
+    assert len(parts(full)) == len(rows)
+    assert {row.beside for row in rows} == {full, PLAIN}
+    assert all(row.configuration not in (full, PLAIN) for row in rows)
+    assert {("error rates of the teachers", "without"), ("self-training", "added"), ("rivals", "alone")} <= parts(full)
+    assert ("rivals", "without") not in parts(dataclasses.replace(full, rivals=False))
+    assert ("self-training", "without") in parts(dataclasses.replace(full, self_training=1.0))
+
+
+def test_ablation_of_encoders_with_the_labels_that_these_learned() -> None:
+    one = dataclasses.replace(SMALL, teachers=QWEN_32B)
+    assert {("lexical tier", "without"), ("cross-encoder", "added"), ("listwise objective", "alone")} <= parts(one)
+    assert not {part for part, _ in parts(SMALL)} & {"lexical tier", "cross-encoder", "listwise objective"}
+    fused = dataclasses.replace(one, encoder="tiny")
+    assert ("cross-encoder", "without") in parts(fused)
+    for row in ablations(fused):
+        if row.part == "listwise objective":
+            assert dataclasses.replace(row.configuration, encoder=row.beside.encoder) == row.beside
+
+
+def test_ablation_is_written_down(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(distiller_configurations.CONFIGURATIONS, "small", SMALL)
+    rows = [row for row in ablations(SMALL) if row.part == "list context"]
+    monkeypatch.setattr(distiller, "ablations", lambda _: iter(rows))
+    distiller.ablation(distiller_data.load(), ["small"], 0)
+    figures = json.loads((results / "ablation-small.json").read_text())["figures"]
+    without, alone = figures["rows"]
+    assert without["f1_change"] == pytest.approx(without["f1"] - figures["whole"]["f1"], abs=1e-5)
+    assert alone["f1_change"] == pytest.approx(alone["f1"] - figures["nothing"]["f1"], abs=1e-5)
+    assert {entry["run"].partition("/")[0] for entry in log_of(results)} == {
+        "nothing",
+        *("small-with-everything", "small-without-list-context", "small-alone-list-context"),
+    }
 
 
 def test_the_correlation_is_over_configurations_not_runs(results: Path) -> None:

@@ -42,11 +42,15 @@ def results(tmp_path: Path) -> Path:
     parts = ("value", "truth", "consistency", "stability", "agreement")
     found = {part: {"spearman": 0.71, "kendall": 0.5} for part in parts}
     write(folder / "criterion_correlation.json", {"groups": {"all": {"configurations": 9, "open": found}}})
-    rows = [("everything", "with", 0.92), ("everything", "without", 0.8), ("one-to-one", "without", 0.9)]
-    rows += [("one-to-one", "alone", 0.83)]
+    rows = [("one-to-one", "without", 0.9, -0.02), ("one-to-one", "alone", 0.83, 0.03)]
+    rows += [("self-training", "added", 0.93, 0.01)]
     write(
         folder / "ablation-headline.json",
-        {"rows": [{"part": part, "how": how, "mean": {"f1": f1}} for part, how, f1 in rows]},
+        {
+            "whole": {"f1": 0.92},
+            "nothing": {"f1": 0.8},
+            "rows": [{"part": part, "how": how, "f1": f1, "f1_change": by} for part, how, f1, by in rows],
+        },
     )
     tier = {"pairs": 1000, "seconds": 0.5}
     write(
@@ -66,7 +70,9 @@ def test_the_page_has_the_figures(results: Path) -> None:
     assert "| no label of the task, four teachers | 0.850 | 0.850 | 0.850 | 0.850 | 0.850 | 0.840 | 0.860 |" in page
     assert "| Qwen2.5-32B, zero-shot (the teacher) | 0.945 | 0.752 | 0.994 | 0.782 | 0.868 |" in page
     assert "| all (9) | **criterion** | 0.71 | 0.50 |" in page
+    assert "| everything | 0.920 |  | 0.800 (nothing) |  |" in page
     assert "| one-to-one | 0.900 | -0.020 | 0.830 | +0.030 |" in page
+    assert "| self-training (added) | 0.930 | +0.010 |  |  |" in page
     assert "| four teachers | 0.905 | 0.920 |" in page
     assert "| four teachers | abt-buy | 0.900 | 5,678 | 0.999 | 1,234 | 0.987 | 1,234 | 0.987 |" in page
     assert "![F1 on the open tasks by speed](benchmark-speed.svg)" in page
