@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from er_distill.explanation import Explanation
     from er_distill.frames import dedupe, link, match_pairs, score_pairs
     from er_distill.incremental import Extension, extend
-    from er_distill.iterating import iter_scored
+    from er_distill.iterating import iter_link, iter_scored
     from er_distill.recordlinkage import Compare, Matcher, StudentFeature
     from er_distill.student import Student
 
@@ -47,6 +47,7 @@ __all__ = [
     "dedupe",
     "explain",
     "extend",
+    "iter_link",
     "iter_scored",
     "link",
     "match_pairs",
@@ -60,7 +61,7 @@ _HOMES = {
     "explanation": ("Explanation",),
     "frames": ("dedupe", "link", "match_pairs", "score_pairs"),
     "incremental": ("Extension", "extend"),
-    "iterating": ("iter_scored",),
+    "iterating": ("iter_link", "iter_scored"),
     "recordlinkage": ("Compare", "Matcher", "StudentFeature"),
     "student": ("Student",),
 }

@@ -18,6 +18,7 @@ import numpy as np
 
 from er_distill import matching as rules
 from er_distill.blocking import Rule
+from er_distill.deciding import Decision
 from er_distill.errors import InputError, did_you_mean
 from er_distill.incremental import begin
 from er_distill.matching import Matching
@@ -28,7 +29,6 @@ from er_distill.student import CHUNK_SIZE, Student
 from er_distill.tables import (
     Columns,
     Ids,
-    Matches,
     codes_of,
     open_frame,
     pairs_of,
@@ -125,10 +125,7 @@ def link(
     """
     if how not in ("ids", "inner", "left"):
         raise InputError(f"how={how!r} is not known. {did_you_mean(how, ('ids', 'inner', 'left'))}")
-    check_threshold(threshold)
-    rules.match([], [], [], matching=matching, at=threshold, optimal=optimal)  # refuses before anything is scored
-    if top_k is not None:
-        rules.checked_count("top_k", top_k)
+    decision = Decision(matching, threshold, optimal, top_k)  # refuses before anything is scored
     scorer = load_student(student, device, threads)
     first, give_back = open_frame(left, "left")
     second, _ = open_frame(right, "right")
@@ -136,17 +133,7 @@ def link(
     found, scores = scored_candidates(
         a.records, b.records, scorer, blocking, pairs, threads, context, chunk_size, progress
     )
-    if top_k is None:
-        at = scorer.threshold if threshold is None and matching != "best" else threshold
-        chosen = rules.match(found.left, found.right, scores, matching=matching, at=at, optimal=optimal)
-        ranks = None
-    else:
-        ranks = rules.ranks(found.left, scores, right=found.right) + 1
-        chosen = ranks <= top_k
-        if threshold is not None:
-            chosen &= rules.threshold(scores, threshold)
-        ranks = ranks[chosen]
-    matches = Matches(found.left[chosen], found.right[chosen], scores[chosen], ranks)
+    matches = decision.at(scorer.threshold).matches(found, scores)
     return give_back(table_of_matches(a, b, matches, how, suffixes))
 
 

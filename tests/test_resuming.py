@@ -32,11 +32,12 @@ CHUNK = 60
 END = """
 import resource, os, signal, sys
 from pathlib import Path
-from er_distill.resuming import _Parts, score_file
+from er_distill.parts import Parts
+from er_distill.resuming import score_file
 from tests.small_lists import addresses, student
 
 folder, ending = Path(sys.argv[1]), sys.argv[2]
-add = _Parts.add
+add = Parts.add
 
 def killed(parts, chunk, table):
     if chunk.number == 2 and ending == "killed":
@@ -47,7 +48,7 @@ def killed(parts, chunk, table):
         resource.setrlimit(resource.RLIMIT_FSIZE, (1024, 1024))
     add(parts, chunk, table)
 
-_Parts.add = killed
+Parts.add = killed
 lists = addresses()
 score_file(folder / "pairs.parquet", lists.a, lists.b, folder / "scored.parquet", student(), chunk_size=60)
 """

@@ -19,7 +19,7 @@ from er_distill.errors import ErDistillError, ErDistillWarning
 
 P = ParamSpec("P")
 
-_ARGUMENTS = "columns|device|id|base_url|budget|max_calls|max_tokens|teacher|labels|base|output|run"
+_ARGUMENTS = "columns|device|id|matching|threshold|base_url|budget|max_calls|max_tokens|teacher|labels|base|output|run"
 """Arguments of the library that options of the command line are called after."""
 
 

@@ -14,6 +14,7 @@ from er_distill.cli.console import Console, reported
 from er_distill.cli.linking import ENTITY_COLUMN, Plan
 from er_distill.cli.tables import arrow
 from er_distill.files import check_writable, read_table, write_table
+from er_distill.student import Student
 from er_distill.tables import Table
 
 
@@ -56,6 +57,7 @@ def extend(
     ] = None,
     id: options.Id = None,
     student: options.Student = "default",
+    variant: options.Variant = None,
     device: options.Device = "auto",
     threads: options.Threads = None,
     block: options.Block = None,
@@ -80,8 +82,7 @@ def extend(
         read_table(table),
         state=state,
         id=id,
-        student=student,
-        device=device,
+        student=Student.load(student, variant=variant, device=device, threads=threads),
         threads=threads,
         blocking=options.rules_of(block),
     )

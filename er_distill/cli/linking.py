@@ -49,6 +49,7 @@ class Plan:
 
     output: Path
     student: str = "default"
+    variant: str | None = None
     device: str = "auto"
     threads: int | None = None
     threshold: float | None = None
@@ -73,7 +74,7 @@ class Plan:
 
     def load(self) -> Student:
         """Load the student."""
-        return Student.load(self.student, device=self.device, threads=self.threads)
+        return Student.load(self.student, variant=self.variant, device=self.device, threads=self.threads)
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ class Scored:
     pairs: Pairs
     scores: np.ndarray
     seconds: float
-    blocking: BlockingReport
+    blocking: BlockingReport | None
     threshold: float | None
 
 
@@ -99,9 +100,14 @@ def link_tables(
     how: str = "ids",
     truth: Pairs | None = None,
     settled: Settled | None = None,
+    given: tuple[Pairs, np.ndarray] | None = None,
 ) -> Run:
-    """Link two tables and write what the plan asks for."""
-    found = _scored(console, plan, student, left.records, right.records, settled)
+    """Link two tables and write what the plan asks for; `given` are pairs that are scored already."""
+    found = (
+        _scored(console, plan, student, left.records, right.records, settled)
+        if given is None
+        else Scored(*given, 0.0, None, plan.threshold)
+    )
     pairs, scores = found.pairs, found.scores
     decided, free = (
         (np.zeros(len(pairs), bool), np.ones(len(pairs), bool))
@@ -224,7 +230,8 @@ def _finish(console: Console, plan: Plan, student: Student, run: Run) -> None:
     facts.append(("threshold", threshold))
     if run.quality:
         facts.append(("truth", ", ".join(f"{name} {value:.4f}" for name, value in run.quality.items())))
-    facts.append(("speed", f"{run.pairs_per_second:,.0f} pairs/s on {run.device}, {run.seconds:.1f} s in all"))
+    speed = f"{run.pairs_per_second:,.0f} pairs/s on {run.device}, " if run.scoring_seconds else ""
+    facts.append(("speed", f"{speed}{run.seconds:.1f} s in all"))
     facts.append(("output", str(plan.output)))
     if plan.review is not None:
         review = review_table(run.left, run.right, run.pairs, run.scores, plan.review)

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from er_distill.blocking import Exact, Rule, TopK
+from er_distill.chunks import Shard as ListShard
 from er_distill.cli.console import as_options
 from er_distill.errors import InputError
 from er_distill.files import ENDINGS, format_of
@@ -63,6 +64,14 @@ def _rule_of(text: str) -> Rule:
     except ValueError:
         pass
     raise typer.BadParameter(f"{text!r} is no rule: write topk:10, topk:10:mutual or exact:COLUMN (also exact:A,B).")
+
+
+def shard_of(text: str | None) -> ListShard | None:
+    """Read ``K/N``."""
+    if text is None:
+        return None
+    with usage():
+        return ListShard.parse(text)
 
 
 def columns_of(text: str | None) -> list[str] | None:
@@ -133,6 +142,10 @@ LeftOn = Annotated[
 ]
 RightOn = Annotated[str | None, typer.Option(help="The right columns to compare, in the order of --left-on.")]
 Student = Annotated[str, typer.Option(help="Name of a bundled student, or the folder of one of your own.")]
+Variant = Annotated[
+    str | None,
+    typer.Option(help="Variant of the student: `er-distill info` lists them. [default: the student's]"),
+]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N. auto takes a GPU when one really works.")]
 Threads = Annotated[
     int | None, typer.Option(min=1, help="Threads to use. [default: ER_DISTILL_THREADS, else all cores]")
@@ -168,4 +181,12 @@ Decisions = Annotated[
     Path | None,
     typer.Option(help="A review file with decisions: they settle their pairs, and the threshold is chosen from them."),
 ]
+Shard = Annotated[
+    str | None,
+    typer.Option(
+        metavar="K/N",
+        help="Score the K-th of N parts of the candidate lists, the same on every machine. Parquet out.",
+    ),
+]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on where a run to the same output was ended. Parquet out.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only warnings and errors.")]

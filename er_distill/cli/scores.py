@@ -9,7 +9,7 @@ from typing import Annotated
 import pyarrow as pa
 import typer
 
-from er_distill.chunks import ScatteredListsError, Shard
+from er_distill.chunks import ScatteredListsError
 from er_distill.cli import options
 from er_distill.cli.console import Console, reported
 from er_distill.cli.linking import refuse_column
@@ -39,19 +39,12 @@ def score(
     right_on: options.RightOn = None,
     id: options.Ids = None,
     student: options.Student = "default",
+    variant: options.Variant = None,
     device: options.Device = "auto",
     threads: options.Threads = None,
     no_context: options.NoContext = False,
-    shard: Annotated[
-        str | None,
-        typer.Option(
-            metavar="K/N",
-            help="Score the K-th of N parts of the candidate lists, the same on every machine. Parquet in and out.",
-        ),
-    ] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on where a run to the same output was ended. Parquet in and out.")
-    ] = False,
+    shard: options.Shard = None,
+    resume: options.Resume = False,
     quiet: options.Quiet = False,
 ) -> None:
     """Score candidate pairs of your own.
@@ -73,10 +66,7 @@ def score(
     options.check_columns(columns, left_on, right_on, ids, two=right is not None)
     options.no_overwrite([pairs, left, right], [output])
     check_writable(output)
-    part = None
-    if shard is not None:
-        with options.usage():
-            part = Shard.parse(shard)
+    part = options.shard_of(shard)
     streams = format_of(pairs).parquet and format_of(output).parquet
     if (resume or part) and not streams:
         raise typer.BadParameter("--shard and --resume need PAIRS and --output to be .parquet files.")
@@ -89,7 +79,7 @@ def score(
         first, second = open_two(left, right, console, columns=names, left_on=lefts, right_on=rights, ids=ids)
         a, b = first.records, second.records
     found = None if given is None else file_pairs(given, pairs, a, b)
-    loaded = Student.load(student, device=device, threads=threads)
+    loaded = Student.load(student, variant=variant, device=device, threads=threads)
     began = time.perf_counter()
     if given is None:
         try:
