@@ -160,6 +160,12 @@ class Manifest:
         """What the second tier reads: ``"pairs"`` or ``"lists"``."""
         return "pairs" if self.question is None else "lists"
 
+    @property
+    def left_out(self) -> Mapping[str, float]:
+        """F1 by task, of students made as this one, but without the task's labels; empty where it was not measured."""
+        by_task: Mapping[str, float] = self.training.get("left_out", {}).get("f1", {})
+        return by_task
+
     def variant(self, name: str | None = None) -> Variant:
         """Return a variant, by default the one the student was made to be served with.
 

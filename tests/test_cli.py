@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +17,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 import er_distill
+from er_distill import artefact
 from er_distill.cli import app
 from er_distill.files import read_table, write_table
 
@@ -447,6 +450,19 @@ def test_info_shows_the_card() -> None:
     for name in ("student", "licence", "teacher", "trained on", "variant", "files"):
         assert re.search(rf"^{name} ", text, re.MULTILINE), text
     assert "\n# " in text
+
+
+def test_info_says_what_to_expect_where_it_was_measured(here: Path) -> None:
+    shutil.copytree(artefact.locate("default"), "mine")
+    manifest = json.loads(Path("mine/student.json").read_text(encoding="utf-8"))
+    manifest["training"].pop("left_out", None)
+    Path("mine/student.json").write_text(json.dumps(manifest), encoding="utf-8")
+    assert "\nexpect" not in done("info", "mine").stdout
+    manifest["training"]["left_out"] = {"f1": {"shops": 0.625, "films": 0.875}, "how": "on new tables"}
+    Path("mine/student.json").write_text(json.dumps(manifest), encoding="utf-8")
+    assert re.search(
+        r"^expect +F1 of 0\.75 \(0\.62 to 0\.88\) on tables without", done("info", "mine").stdout, re.MULTILINE
+    )
 
 
 @pytest.mark.needs("recordlinkage")

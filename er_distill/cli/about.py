@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from statistics import fmean
 from typing import Annotated
 
 import typer
@@ -40,6 +41,7 @@ def info(
             ("licence", manifest.licence),
             *(("teacher", f"{one.name} ({one.licence}), {one.labels:,} labels") for one in manifest.teachers),
             ("trained on", ", ".join(manifest.tasks)),
+            *([("expect", _expected(manifest))] if manifest.left_out else []),
             *(("variant", _variant(manifest, name)) for name in manifest.variants),
             *(("int8 here", _int8(folder, variant)) for variant in manifest.variants.values() if variant.one_by_one),
             ("files", f"{len(manifest.files)}, {size / 1e6:.1f} MB, all as the manifest says"),
@@ -48,6 +50,11 @@ def info(
     card = folder / artefact.CARD
     if card.is_file():
         typer.echo(f"\n{card.read_text(encoding='utf-8').strip()}")
+
+
+def _expected(manifest: artefact.Manifest) -> str:
+    f1 = manifest.left_out.values()
+    return f"F1 of {fmean(f1):.2f} ({min(f1):.2f} to {max(f1):.2f}) on tables without labels of their own"
 
 
 def _variant(manifest: artefact.Manifest, name: str) -> str:

@@ -50,8 +50,9 @@ def fit_student(
         Keeps the result of each stage: the same call with the same run folder goes on where it was stopped, and another
         call repeats only what its settings change. By default nothing is kept.
     about : mapping, optional
-        What the manifest is to say besides of where the labels come from, fit for JSON. The card shows ``tables``,
-        ``blocking``, ``selection`` and ``cost``.
+        What the manifest is to say besides, fit for JSON. The card shows where the labels come from (``tables``,
+        ``blocking``, ``selection``, ``cost``) and what to expect of tables without labels (``left_out``: ``f1`` by
+        task, of students made without the labels of each, and ``how`` that was measured).
     progress : bool
         Whether to show stages and bars on stderr; a given `run` shows what it was opened to show.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from statistics import fmean
 from typing import Any
 
 from er_distill.artefact import Manifest
@@ -13,6 +14,10 @@ _ESTIMATED = (
     "Estimated means: against the teachers' votes on held-out candidate pairs, not against the truth. Where the "
     "teachers err, the student is blamed for being right or praised for erring with them; matches that blocking cut "
     "are not missed; and on tables with more or fewer matches precision differs. Measure it on a sample of your own."
+)
+_LEFT_OUT = (
+    "A student made in the same way, but without the labels of the task it is then measured on: what to expect of "
+    "tables that nobody has labelled."
 )
 _CROSSED = (
     "Each pair was scored by a calibration and a fusion that were fitted without its query. Pairs on which the "
@@ -34,6 +39,8 @@ def tiles(manifest: Manifest) -> tuple[list[tuple[str, str]], list[tuple[str, st
     good = [("match from", f"{variant.threshold:.2f}")]
     if held_out:
         good.insert(0, ("F1 against its teachers", f"{sum(one['f1'] for one in held_out) / len(held_out):.3f}"))
+    if manifest.left_out:
+        good.insert(0, ("F1 on a task without labels", f"{fmean(manifest.left_out.values()):.3f}"))
     error = _calibration_error(check)
     if error is not None:
         good.append(("calibration error", f"{error:.3f}"))
@@ -54,6 +61,7 @@ def sections(manifest: Manifest) -> list[Section]:
     check = manifest.training["checks"].get(manifest.default_variant, {})
     return [
         Section("What it was made for", _task(manifest)),
+        Section("What to expect on new tables", _left_out(manifest)),
         Section("Who taught it", _teachers(manifest)),
         Section("How it decides", _decides(manifest)),
         Section("What to expect of its scores", _curves(manifest, check)),
@@ -78,6 +86,14 @@ def _task(manifest: Manifest) -> tuple[Block, ...]:
         blocks.append(Text(f"Candidate pairs: {_words(training['blocking'])}."))
     counts = tuple((task, f"{labelled[task]:,}" if task in labelled else "-") for task in manifest.tasks)
     return (*blocks, Table(("task", "labelled pairs"), counts))
+
+
+def _left_out(manifest: Manifest) -> tuple[Block, ...]:
+    if not manifest.left_out:
+        return ()
+    rows = (*manifest.left_out.items(), ("mean", fmean(manifest.left_out.values())))
+    table = Table(("task", "F1"), tuple((task, f"{f1:.3f}") for task, f1 in rows))
+    return Text(_LEFT_OUT), table, Text(f"Measured: {_words(manifest.training['left_out']['how'])}.")
 
 
 def _teachers(manifest: Manifest) -> tuple[Block, ...]:
@@ -212,8 +228,9 @@ def _parity(manifest: Manifest) -> tuple[Block, ...]:
 def _limits(manifest: Manifest) -> tuple[str, ...]:
     generated = any("synthetic" in teacher.name for teacher in manifest.teachers)
     base = _base(manifest)
+    others = "Its other figures" if manifest.left_out else "Its figures"
     limits = [
-        f"Its figures come from labels of teachers{' and generated truth' if generated else ''}, not from gold: they "
+        f"{others} come from labels of teachers{' and generated truth' if generated else ''}, not from gold: they "
         "say how well it repeats labels it was not trained on.",
         "A pair's score depends on the candidate pairs it is scored with, unless `context=False` is asked for.",
         "It reads text, numbers and dates as text. It knows nothing of images, geometry or time series.",
