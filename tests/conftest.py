@@ -29,6 +29,7 @@ EXTRA_OF_PACKAGE = {
     "pandas": "pandas",
     "peft": "train",
     "polars": "polars",
+    "pyspark": "spark",
     "recordlinkage": "recordlinkage",
     "safetensors": "train",
     "sklearn": "train",

@@ -28,6 +28,7 @@ OPTIONAL = {
     "peft",
     "polars",
     "pyarrow",
+    "pyspark",
     "recordlinkage",
     "safetensors",
     "sklearn",
@@ -37,9 +38,9 @@ OPTIONAL = {
 }
 TRAINING_ONLY = OPTIONAL - {"onnxruntime", "pandas", "polars", "pyarrow", "recordlinkage"}
 FRONT_DOORS = {"", "training"}  # an `__init__` that names what is public in the rooms behind it
-# No lane that runs by default has `gpu`, `optimum` or `spark`.
+# No lane that runs by default has `gpu` or `optimum`.
 EXTRAS_OF_LANES = {
-    "oldest.txt": ["cpu", "pandas", "polars", "recordlinkage", "teachers", "train"],
+    "oldest.txt": ["cpu", "pandas", "polars", "recordlinkage", "spark", "teachers", "train"],
     "generative.txt": ["generative"],
 }
 
