@@ -8,20 +8,18 @@ pass 1 keeps the best and the second-best of a few similarities for each record,
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-from rapidfuzz import process
-from rapidfuzz.distance import Indel
 from scipy import sparse
 
 from er_distill.pairs import Pairs
-from er_distill.vectors import Corpus
+from er_distill.threads import thread_count
+from er_distill.values import FieldValues
+from er_distill.vectors import Corpus, Vectors
 
 VERSION = 1
 """Part of a student's manifest: a student is only as good as the features it was fitted on."""
-
-MAX_VALUE_CHARS = 60
-"""Characters of a field's value that enter its edit similarity, whose cost grows with the square of the length."""
 
 SIMILARITIES = (
     "word_cosine",
@@ -81,7 +79,13 @@ DIRECTIONS = tuple(
 """What more of a feature says: 1 for a match, -1 against one, 0 either. Sizes and counts say neither."""
 
 _CONTEXT_COLUMNS = [SIMILARITIES.index(name) for name in CONTEXT_OF]
+Put = Callable[[str, np.ndarray], None]
+"""Takes the values of a similarity, given its name."""
+
+_COLUMN = {name: column for column, name in enumerate(SIMILARITIES)}
 _TIE = 1e-6
+_PAIRS_AT_ONCE = 4_096  # that a thread compares at a time: what it makes of them stays in the processor's cache
+_RECORDS_AT_ONCE = 20_000
 
 
 class Similarity:
@@ -91,11 +95,27 @@ class Similarity:
     ----------
     corpus : Corpus
         The two tables' vectors.
+    threads : int, optional
+        Default: the cores this process may use. They never change a value.
     """
 
-    def __init__(self, corpus: Corpus) -> None:
+    def __init__(self, corpus: Corpus, *, threads: int | None = None) -> None:
         self.vocabulary, self.left, self.right = corpus.vocabulary, corpus.left, corpus.right
         self.one_table = corpus.one_table
+        self._threads = thread_count(threads)
+        words = self.vocabulary
+        idf, digit = words.word_idf, words.word_has_digit.astype(np.float32)
+        self._word_weights = np.stack([idf, idf * idf, digit, idf * digit], axis=1)
+        self._gram_weights = np.stack([words.gram_idf, words.gram_idf * words.gram_idf], axis=1)
+        self._fields = [FieldValues(self.left, self.right, field) for field in range(len(words.aligned))]
+        self._left_sums = self._sums(self.left)
+        self._right_sums = self._left_sums if self.one_table else self._sums(self.right)
+        self._left_codes = _side_by_side([field.left for field in self._fields], len(self.left))
+        self._right_codes = (
+            self._left_codes
+            if self.one_table
+            else _side_by_side([field.right for field in self._fields], len(self.right))
+        )
 
     def __call__(self, i: np.ndarray, j: np.ndarray) -> np.ndarray:
         """Return the similarities of the pairs ``(i, j)``.
@@ -110,84 +130,114 @@ class Similarity:
         ndarray of float32, shape (m, len(SIMILARITIES))
             Symmetric in the two records. A similarity is NaN where it cannot be had: fields missing on a side.
         """
-        out = np.full((len(i), len(SIMILARITIES)), np.nan, dtype=np.float32)
+        out = np.empty((len(i), len(SIMILARITIES)), dtype=np.float32)
 
-        def put(name: str, values: np.ndarray) -> None:
-            out[:, SIMILARITIES.index(name)] = values
+        def compare(begin: int) -> None:
+            rows = slice(begin, begin + _PAIRS_AT_ONCE)
+            self._compare(i[rows], j[rows], out[rows])
 
-        self._words(i, j, put)
-        self._grams(i, j, put)
-        self._fields(i, j, put)
-        put("one_table", np.full(len(i), self.one_table))
+        blocks = range(0, len(i), _PAIRS_AT_ONCE)
+        workers = min(self._threads, len(blocks))
+        if workers < 2:
+            for begin in blocks:
+                compare(begin)
+        else:
+            with ThreadPoolExecutor(workers, thread_name_prefix="er_distill") as pool:
+                list(pool.map(compare, blocks))
         return out
 
-    def _words(self, i: np.ndarray, j: np.ndarray, put: Callable[[str, np.ndarray], None]) -> None:
-        idf, has_digit = self.vocabulary.word_idf, self.vocabulary.word_has_digit
+    def _compare(self, i: np.ndarray, j: np.ndarray, out: np.ndarray) -> None:
+        out[:] = np.nan
+
+        def put(name: str, values: np.ndarray) -> None:
+            out[:, _COLUMN[name]] = values
+
+        of_a, of_b = _Sums(self._left_sums[i]), _Sums(self._right_sums[j])
+        self._words(i, j, of_a, of_b, put)
+        self._grams(i, j, of_a, of_b, put)
+        if self._fields:
+            self._values(self._left_codes[i], self._right_codes[j], put)
+        put("one_table", np.full(len(i), self.one_table))
+
+    def _sums(self, vectors: Vectors) -> np.ndarray:
+        """What `_Sums` reads, of each record on its own."""
+        sums = np.empty((len(vectors), len(_SUMS)), dtype=np.float32)
+        for begin in range(0, len(vectors), _RECORDS_AT_ONCE):
+            rows = slice(begin, begin + _RECORDS_AT_ONCE)
+            words, grams = vectors.words[rows], vectors.grams[rows]
+            sums[rows, 0], sums[rows, 1:5] = np.diff(words.indptr), words @ self._word_weights
+            sums[rows, 5], sums[rows, 6:8] = np.diff(grams.indptr), grams @ self._gram_weights
+        return sums
+
+    def _words(self, i: np.ndarray, j: np.ndarray, of_a: _Sums, of_b: _Sums, put: Put) -> None:
         a, b = self.left.words[i], self.right.words[j]
-        shared = a.multiply(b).tocsr()
-        mass = _Sums(shared, idf, has_digit), _Sums(a, idf, has_digit), _Sums(b, idf, has_digit)
-        both, of_a, of_b = mass
-        put("word_cosine", _ratio(both.squares, np.sqrt(of_a.squares * of_b.squares)))
-        put("word_jaccard", _ratio(both.count, of_a.count + of_b.count - both.count))
-        _put_two(put, "word_contained", _ratio(both.weight, of_a.weight), _ratio(both.weight, of_b.weight))
-        put("word_rarest_shared", _row_max(shared, idf))
-        _put_two(put, "word_rarest_unshared", _row_max(_without(a, shared), idf), _row_max(_without(b, shared), idf))
-        put("number_jaccard", _ratio(both.numbers, of_a.numbers + of_b.numbers - both.numbers, empty=np.nan))
-        put("number_shared", both.numbers)
-        _put_two(put, "number_unshared", of_a.numbers - both.numbers, of_b.numbers - both.numbers)
-        put("number_shared_weight", both.number_weight)
-        _put_two(put, "words", of_a.count, of_b.count)
+        b.data[:] = 2
+        either = (a + b).tocsr()  # a word of both records is 3
+        shared = _kept(either, either.data == 3)
+        both = shared @ self._word_weights
+        count, (weight, squares, numbers, number_weight) = np.diff(shared.indptr).astype(np.float32), both.T
+        put("word_cosine", _ratio(squares, np.sqrt(of_a["word_squares"] * of_b["word_squares"])))
+        put("word_jaccard", _ratio(count, of_a["words"] + of_b["words"] - count))
+        _put_two(put, "word_contained", _ratio(weight, of_a["word_weight"]), _ratio(weight, of_b["word_weight"]))
+        rarity = np.take(self.vocabulary.word_idf, either.indices)
+        put("word_rarest_shared", _row_max(either.indptr, np.where(either.data == 3, rarity, 0)))
+        _put_two(
+            put,
+            "word_rarest_unshared",
+            *(_row_max(either.indptr, np.where(either.data == side, rarity, 0)) for side in (1, 2)),
+        )
+        put("number_jaccard", _ratio(numbers, of_a["numbers"] + of_b["numbers"] - numbers, empty=np.nan))
+        put("number_shared", numbers)
+        _put_two(put, "number_unshared", of_a["numbers"] - numbers, of_b["numbers"] - numbers)
+        put("number_shared_weight", number_weight)
+        _put_two(put, "words", of_a["words"], of_b["words"])
 
-    def _grams(self, i: np.ndarray, j: np.ndarray, put: Callable[[str, np.ndarray], None]) -> None:
-        weights = self.vocabulary.gram_idf
-        a, b = self.left.grams[i], self.right.grams[j]
-        shared = a.multiply(b).tocsr()
-        both, of_a, of_b = _Sums(shared, weights), _Sums(a, weights), _Sums(b, weights)
-        put("gram_cosine", _ratio(both.squares, np.sqrt(of_a.squares * of_b.squares)))
-        put("gram_jaccard", _ratio(both.count, of_a.count + of_b.count - both.count))
-        _put_two(put, "gram_contained", _ratio(both.weight, of_a.weight), _ratio(both.weight, of_b.weight))
+    def _grams(self, i: np.ndarray, j: np.ndarray, of_a: _Sums, of_b: _Sums, put: Put) -> None:
+        shared = self.left.grams[i].multiply(self.right.grams[j]).tocsr()
+        count, (weight, squares) = np.diff(shared.indptr).astype(np.float32), (shared @ self._gram_weights).T
+        put("gram_cosine", _ratio(squares, np.sqrt(of_a["gram_squares"] * of_b["gram_squares"])))
+        put("gram_jaccard", _ratio(count, of_a["grams"] + of_b["grams"] - count))
+        _put_two(put, "gram_contained", _ratio(weight, of_a["gram_weight"]), _ratio(weight, of_b["gram_weight"]))
 
-    def _fields(self, i: np.ndarray, j: np.ndarray, put: Callable[[str, np.ndarray], None]) -> None:
-        n_fields, m = len(self.vocabulary.aligned), len(i)
-        if not n_fields:
-            return
-        alike = np.full((n_fields, m), np.nan, dtype=np.float32)
-        missing = np.zeros(m, dtype=np.float32)
-        for field in range(n_fields):
-            a, b = self.left.values[field][i], self.right.values[field][j]
-            has_a, has_b = a != "", b != ""
-            here = np.flatnonzero(has_a & has_b)
-            missing += has_a ^ has_b
-            if len(here):
-                alike[field, here] = value_similarity(a[here], b[here])
-        weight = np.where(np.isnan(alike), 0.0, self.vocabulary.field_weight[:, None])
-        known = np.where(np.isnan(alike), 0.0, alike)
-        compared = (~np.isnan(alike)).sum(0).astype(np.float32)
-        equal, conflict = alike == 1, alike < 0.5
+    def _values(self, a: np.ndarray, b: np.ndarray, put: Put) -> None:
+        """Compare the fields of pairs, given the codes of their values, of shape (m, fields)."""
+        a, b = np.ascontiguousarray(a.T), np.ascontiguousarray(b.T)
+        has_a, has_b = a != 0, b != 0
+        known = has_a & has_b
+        equal = known & (a == b)
+        alike = equal.astype(np.float32)
+        information = np.zeros(a.shape, dtype=np.float32)
+        for field, values in enumerate(self._fields):
+            differ, same = np.flatnonzero(known[field] & ~equal[field]), np.flatnonzero(equal[field])
+            alike[field, differ] = values.alike(a[field, differ], b[field, differ])
+            information[field, same] = values.information[a[field, same]]
+        weight = np.where(known, self.vocabulary.field_weight[:, None], 0.0)
+        compared = known.sum(0).astype(np.float32)
+        conflict = known & (alike < 0.5)
         total = weight.sum(0)
         put("fields_compared", compared)
-        put("fields_missing", missing)
-        put("field_mean", _ratio(known.sum(0), compared, empty=np.nan))
-        put("field_weighted_mean", _ratio((known * weight).sum(0), total, empty=np.nan))
-        ranked = np.sort(alike, axis=0)  # NaN goes last
-        put("field_lowest", ranked[0])
-        if n_fields > 1:
-            put("field_second_lowest", ranked[1])
-        put("field_highest", np.where(compared > 0, np.where(np.isnan(alike), -1, alike).max(0), np.nan))
+        put("fields_missing", (has_a ^ has_b).sum(0))
+        put("field_mean", _ratio(alike.sum(0), compared, empty=np.nan))
+        put("field_weighted_mean", _ratio((alike * weight).sum(0), total, empty=np.nan))
+        lowest, second = _two_lowest(np.where(known, alike, np.inf))
+        put("field_lowest", np.where(compared > 0, lowest, np.nan))
+        put("field_second_lowest", np.where(compared > 1, second, np.nan))
+        put("field_highest", np.where(compared > 0, alike.max(0), np.nan))
         put("field_equal_share", _ratio(equal.sum(0), compared, empty=np.nan))
         put("field_equal_weight", _ratio((equal * weight).sum(0), total, empty=np.nan))
-        information = np.minimum(self.left.information[:, i], self.right.information[:, j])
-        put("field_information", (information * equal).sum(0))
+        put("field_information", information.sum(0))
         put("field_conflicts", conflict.sum(0))
         put("field_conflict_weight", (conflict * weight).sum(0))
         # The key field is the most telling one that both records have: a title, a number, a name.
         key = weight.argmax(0)
-        put("key_field", alike[key, np.arange(m)])
-        key_words = np.full(m, np.nan, dtype=np.float32)
-        for field in np.unique(key).tolist():
-            here = np.flatnonzero((key == field) & (compared > 0))
+        rows = np.arange(len(key))
+        there = known[key, rows]
+        put("key_field", np.where(there, alike[key, rows], np.nan))
+        key_words = np.full(len(key), np.nan, dtype=np.float32)
+        for field, values in enumerate(self._fields):
+            here = np.flatnonzero(there & (key == field))
             if len(here):
-                key_words[here] = _word_overlap(self.left.values[field][i[here]], self.right.values[field][j[here]])
+                key_words[here] = values.words_in_common(a[field, here], b[field, here])
         put("key_field_words", key_words)
 
 
@@ -228,54 +278,55 @@ def features(
         yield rows, np.hstack([values, around])
 
 
-def value_similarity(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Normalised Indel similarity (longest common subsequence) of values, pair by pair; equal values give 1.
-
-    Parameters
-    ----------
-    a, b : ndarray of str objects, shape (m,)
-
-    Returns
-    -------
-    ndarray of float32, shape (m,)
-    """
-    alike = np.ones(len(a), dtype=np.float32)
-    differ = np.flatnonzero(a != b)
-    if len(differ):
-        short_a = [value[:MAX_VALUE_CHARS] for value in a[differ]]
-        short_b = [value[:MAX_VALUE_CHARS] for value in b[differ]]
-        found = process.cpdist(short_a, short_b, scorer=Indel.normalized_similarity, dtype=np.float32)
-        # Values equal up to the cut differ behind it, and must not count as equal.
-        alike[differ] = np.minimum(found, 0.999)
-    return alike
-
-
-def _word_overlap(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Share of the shorter value's words that the longer one has."""
-
-    def overlap(one: str, other: str) -> float:
-        first, second = set(one.split()), set(other.split())
-        return len(first & second) / max(min(len(first), len(second)), 1)
-
-    return np.fromiter((overlap(x, y) for x, y in zip(a, b, strict=True)), np.float32, len(a))
+_SUMS = ("words", "word_weight", "word_squares", "numbers", "number_weight", "grams", "gram_weight", "gram_squares")
 
 
 class _Sums:
-    """Row sums of a 0/1 matrix under several weights of its columns.
+    """Sums over the words and trigrams of some records, each of shape (m,): their number, weights, weights squared."""
 
-    A sparse product with a vector adds each row in column order, so a sum never depends on the other rows.
-    """
+    def __init__(self, table: np.ndarray) -> None:
+        self._table = table
 
-    def __init__(self, matrix: sparse.csr_array, weight: np.ndarray, has_digit: np.ndarray | None = None) -> None:
-        self.count = np.diff(matrix.indptr).astype(np.float32)
-        self.weight = matrix @ weight
-        self.squares = matrix @ (weight * weight)
-        if has_digit is not None:
-            self.numbers = matrix @ has_digit.astype(np.float32)
-            self.number_weight = matrix @ (weight * has_digit)
+    def __getitem__(self, name: str) -> np.ndarray:
+        return self._table[:, _SUMS.index(name)]
 
 
-def _put_two(put: Callable[[str, np.ndarray], None], name: str, a: np.ndarray, b: np.ndarray) -> None:
+def _side_by_side(columns: list[np.ndarray], n: int) -> np.ndarray:
+    """Columns as the columns of one array, in which a record's values stand together in memory."""
+    together = np.empty((n, len(columns)), dtype=np.int32)
+    for k, column in enumerate(columns):
+        together[:, k] = column
+    return together
+
+
+def _kept(matrix: sparse.csr_array, which: np.ndarray) -> sparse.csr_array:
+    """A 0/1 matrix of some of the entries of another."""
+    before = np.zeros(len(which) + 1, dtype=matrix.indptr.dtype)
+    np.cumsum(which, out=before[1:])
+    indices = matrix.indices[which]
+    return sparse.csr_array((np.ones(len(indices), np.float32), indices, before[matrix.indptr]), shape=matrix.shape)
+
+
+def _row_max(indptr: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """The largest of each row's values, none of which is negative; 0 where it has none."""
+    result = np.zeros(len(indptr) - 1, dtype=np.float32)
+    filled = np.flatnonzero(np.diff(indptr))
+    if len(filled):
+        result[filled] = np.maximum.reduceat(values, indptr[filled])
+    return result
+
+
+def _two_lowest(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The lowest and the second-lowest of each column; infinite where there is none."""
+    lowest = np.full(values.shape[1], np.inf, dtype=np.float32)
+    second = lowest.copy()
+    for row in values:
+        np.minimum(second, np.maximum(lowest, row), out=second)
+        np.minimum(lowest, row, out=lowest)
+    return lowest, second
+
+
+def _put_two(put: Put, name: str, a: np.ndarray, b: np.ndarray) -> None:
     """Which record is left means nothing: keep the larger and the smaller of the two sides' values."""
     put(f"{name}_most", np.maximum(a, b))
     put(f"{name}_least", np.minimum(a, b))
@@ -283,20 +334,6 @@ def _put_two(put: Callable[[str, np.ndarray], None], name: str, a: np.ndarray, b
 
 def _ratio(part: np.ndarray, whole: np.ndarray, empty: float = 0.0) -> np.ndarray:
     return np.divide(part, whole, out=np.full(len(part), empty, dtype=np.float32), where=whole > 0, casting="unsafe")
-
-
-def _without(rows: sparse.csr_array, shared: sparse.csr_array) -> sparse.csr_array:
-    left_over = (rows - shared).tocsr()
-    left_over.eliminate_zeros()
-    return left_over
-
-
-def _row_max(matrix: sparse.csr_array, weight: np.ndarray) -> np.ndarray:
-    result = np.zeros(matrix.shape[0], dtype=np.float32)
-    filled = np.flatnonzero(np.diff(matrix.indptr))
-    if len(filled):
-        result[filled] = np.maximum.reduceat(weight[matrix.indices], matrix.indptr[filled])
-    return result
 
 
 class ListContext:
@@ -345,17 +382,23 @@ class _Best:
         self.count = np.zeros(n, dtype=np.int32)
 
     def add(self, rows: np.ndarray, values: np.ndarray) -> None:
-        found, counts = np.unique(rows, return_counts=True)
+        if not len(rows):
+            return
+        order = np.argsort(rows)
+        ordered = rows[order]
+        starts = np.flatnonzero(np.diff(ordered, prepend=-1))
+        found, counts = ordered[starts], np.diff(starts, append=len(rows))
         self.count[found] += counts.astype(np.int32)
-        starts = np.cumsum(counts) - counts
-        several = counts > 1
+        best, second = np.empty((2, len(found), values.shape[1]), dtype=np.float32)
         for k in range(values.shape[1]):
-            ranked = values[np.lexsort((-values[:, k], rows)), k]
-            first, second = ranked[starts], np.zeros(len(found), dtype=np.float32)
-            second[several] = ranked[starts[several] + 1]
-            old_best, old_second = self.best[found, k], self.second[found, k]
-            self.second[found, k] = np.maximum(np.minimum(old_best, first), np.maximum(old_second, second))
-            self.best[found, k] = np.maximum(old_best, first)
+            of_lists = values[order, k]
+            best[:, k] = np.maximum.reduceat(of_lists, starts)
+            is_best = of_lists == np.repeat(best[:, k], counts)
+            without = np.maximum.reduceat(np.where(is_best, 0, of_lists), starts)
+            second[:, k] = np.where(np.add.reduceat(is_best, starts, dtype=np.int32) > 1, best[:, k], without)
+        old_best, old_second = self.best[found], self.second[found]
+        self.second[found] = np.maximum(np.minimum(old_best, best), np.maximum(old_second, second))
+        self.best[found] = np.maximum(old_best, best)
 
     def margin(self, rows: np.ndarray, values: np.ndarray) -> np.ndarray:
         best = self.best[rows]

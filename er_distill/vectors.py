@@ -27,6 +27,7 @@ MAX_GRAM_CHARS = 300
 _ROWS_AT_ONCE = 5_000  # some 20 MB of trigrams
 _NOT_WORD = re.compile(r"[\W_]+")
 _SPLIT_CODE = re.compile(r"[^\W_]+(?:[-/.][^\W_]+)+")
+_JOINED = str.maketrans("", "", "-/.")
 _DIGIT = re.compile(r"\d")
 _ASCII_WORDS = bytes(code if code < 128 and chr(code).isalnum() else ord(" ") for code in range(256))
 
@@ -136,10 +137,10 @@ def vectorise(left: Records, right: Records | None = None, *, word_ids: dict[str
     for table in tables:
         clean = [_normalised(column) for column in table.values]
         values.append([clean[table.fields.index(field)] for field in aligned])
-        words.append(_word_columns(_words(table, clean), word_ids))
+        words.append(word_columns(_words(table, clean), word_ids))
         grams.append(_gram_matrix(clean, len(table)))
     n_words = max(len(word_ids), 1)  # a matrix needs a column, also where no record has a word
-    word_matrices = [_csr(indices, counts, n_words) for indices, counts in words]
+    word_matrices = [binary_rows(indices, counts, n_words) for indices, counts in words]
     information, field_weight = _information(values, total)
     vocabulary = Vocabulary(
         word_idf=_idf(word_matrices, total),
@@ -171,7 +172,7 @@ def vectors_of(table: Records, corpus: Corpus, word_ids: dict[str, int]) -> Vect
     clean = [_normalised(column) for column in table.values]
     values = tuple(clean[table.fields.index(field)] for field in corpus.vocabulary.aligned)
     known_words = ([word for word in row if word in word_ids] for row in _words(table, clean))
-    words = _csr(*_word_columns(known_words, word_ids), corpus.left.words.shape[1])
+    words = binary_rows(*word_columns(known_words, word_ids), corpus.left.words.shape[1])
     information = np.ones((len(values), len(table)), dtype=np.float32)
     for field, column in enumerate(values):
         known = {"": 0.0}
@@ -194,12 +195,12 @@ def _words(table: Records, clean: list[np.ndarray]) -> Iterator[list[str]]:
         tokens = " ".join(parts).split()
         # A model number is written ps-lx350h and pslx350h: the joined form makes the two meet.
         if "-" in raw or "/" in raw or "." in raw:
-            joined = (re.sub(r"[-/.]", "", code) for code in _SPLIT_CODE.findall(raw.lower()))
+            joined = (code.translate(_JOINED) for code in _SPLIT_CODE.findall(raw.lower()))
             tokens.extend(code for code in joined if _DIGIT.search(code))
         yield tokens
 
 
-def _word_columns(rows: Iterator[list[str]], word_ids: dict[str, int]) -> tuple[np.ndarray, np.ndarray]:
+def word_columns(rows: Iterator[list[str]], word_ids: dict[str, int]) -> tuple[np.ndarray, np.ndarray]:
     """The columns of each row's words, ascending, and how many each row has; a new word gets the next column."""
     indices, counts = [np.zeros(0, dtype=np.int32)], [np.zeros(0, dtype=np.int64)]
     while block := list(islice(rows, _ROWS_AT_ONCE)):
@@ -222,7 +223,8 @@ def _distinct(keys: np.ndarray) -> np.ndarray:
     return keys[first]
 
 
-def _csr(indices: np.ndarray, counts: np.ndarray, columns: int) -> sparse.csr_array:
+def binary_rows(indices: np.ndarray, counts: np.ndarray, columns: int) -> sparse.csr_array:
+    """A 0/1 matrix, given the columns of its rows one after the other, ascending, and how many each row has."""
     indptr = np.zeros(len(counts) + 1, dtype=np.int64)
     np.cumsum(counts, out=indptr[1:])
     if indptr[-1] < 2**31:
@@ -248,7 +250,7 @@ def _gram_matrix(clean: list[np.ndarray], n_rows: int) -> sparse.csr_array:
         keys = _distinct((row[:-2][inside] << np.uint64(20)) | hashed)
         indices.append((keys & np.uint64(GRAM_COLUMNS - 1)).astype(np.int32))
         counts.append(np.bincount((keys >> np.uint64(20)).astype(np.int64), minlength=len(texts)))
-    return _csr(np.concatenate(indices), np.concatenate(counts), GRAM_COLUMNS)
+    return binary_rows(np.concatenate(indices), np.concatenate(counts), GRAM_COLUMNS)
 
 
 def _information(values: list[list[np.ndarray]], total: int) -> tuple[list[np.ndarray], np.ndarray]:

@@ -11,6 +11,7 @@ from er_distill import lexical
 from er_distill.lexical import CONTEXT, FEATURES, SIMILARITIES, ListContext, Similarity
 from er_distill.pairs import Pairs
 from er_distill.records import Records
+from er_distill.values import MAX_VALUE_CHARS, value_similarity
 from er_distill.vectors import normalise, vectorise
 
 VALUE = st.sampled_from(
@@ -88,10 +89,53 @@ def test_a_model_number_meets_its_joined_form() -> None:
 
 
 def test_values_that_differ_behind_the_cut_are_not_equal() -> None:
-    start = "x" * lexical.MAX_VALUE_CHARS
-    alike = lexical.value_similarity(np.array([start + "a", "same"], object), np.array([start + "b", "same"], object))
+    start = "x" * MAX_VALUE_CHARS
+    alike = value_similarity(np.array([start + "a", "same"], object), np.array([start + "b", "same"], object))
     assert alike[0] < 1
     assert alike[1] == 1
+
+
+def test_fields_against_a_plain_reading_of_the_values() -> None:
+    columns = (
+        ["", "red pen", "red", "blue pen", "red pen"],
+        ["x 1", "", "x 2", "x 1", "y"],
+        ["", "", "a b c", "c d", "a"],
+    )
+    table = Records("test", np.arange(5), ("what", "code", "note"), tuple(np.array(one, object) for one in columns))
+    corpus = vectorise(table, table)
+    pairs = all_pairs(table, table)
+    got = Similarity(corpus)(pairs.left, pairs.right)
+    weights = corpus.vocabulary.field_weight
+    for row, (i, j) in enumerate(zip(pairs.left.tolist(), pairs.right.tolist(), strict=True)):
+        values = {k: (column[i], column[j]) for k, column in enumerate(columns) if column[i] and column[j]}
+        alike = [float(value_similarity(np.array([a], object), np.array([b], object))[0]) for a, b in values.values()]
+        expected = {
+            "fields_compared": len(values),
+            "fields_missing": sum((column[i] == "") != (column[j] == "") for column in columns),
+            "field_lowest": min(alike, default=np.nan),
+            "field_second_lowest": sorted(alike)[1] if len(alike) > 1 else np.nan,
+            "field_highest": max(alike, default=np.nan),
+            "field_mean": sum(alike) / len(alike) if alike else np.nan,
+            "field_conflicts": sum(one < 0.5 for one in alike),
+            "field_information": sum(corpus.left.information[k, i] for k, (a, b) in values.items() if a == b),
+        }
+        if values:
+            a, b = values[max(values, key=lambda k: weights[k])]
+            shorter = min(len(a.split()), len(b.split()))
+            expected["key_field_words"] = len(set(a.split()) & set(b.split())) / shorter
+        for name, value in expected.items():
+            assert got[row, SIMILARITIES.index(name)] == pytest.approx(value, nan_ok=True), (name, i, j)
+
+
+def test_threads_never_change_a_similarity() -> None:
+    rng = np.random.default_rng(0)
+    words = np.array(["", "red", "blue", "pen", "ink 12", "x-200", "x200"], dtype=object)
+    columns = tuple(np.array([" ".join(rng.choice(words, 3)) for _ in range(60)], dtype=object) for _ in range(2))
+    table = Records("test", np.arange(60), ("title", "note"), columns)
+    corpus = vectorise(table, table)
+    i, j = rng.integers(0, 60, (2, 20_000))
+    alone = np.vstack([Similarity(corpus, threads=1)(i[k : k + 999], j[k : k + 999]) for k in range(0, len(i), 999)])
+    np.testing.assert_array_equal(Similarity(corpus, threads=3)(i, j), alone)
 
 
 def test_context_against_a_plain_reading_of_the_lists() -> None:

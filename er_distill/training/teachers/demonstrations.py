@@ -10,13 +10,13 @@ from collections.abc import Iterable
 import numpy as np
 
 from er_distill.errors import InputError
-from er_distill.lexical import value_similarity
 from er_distill.records import Records
 from er_distill.training import prompts
 from er_distill.training.labels import Candidates
 from er_distill.training.prompts import Prompt
 from er_distill.training.teachers.base import NONE, Question
 from er_distill.training.teachers.sheet import Sheet
+from er_distill.values import value_similarity
 from er_distill.vectors import normalise
 
 
