@@ -2,7 +2,7 @@
 
     ER_DISTILL_DATA=<benchmark data> python -m benchmarks.distiller_encoder --name qwen32b
 
-Two cores take half an hour for `qwen32b` and ten minutes for each small one. `--weights` takes a trained encoder
+Two cores take half an hour for `qwen32b` and five minutes for each small one. `--weights` takes a trained encoder
 instead of training one: the folder of a run's stage ``encoder``, as of ``python -m benchmarks.distil``. The first fold
 of each task's labelled queries is held out, as the package does, so that fusion and criterion have pairs that no tier
 has learned.
@@ -40,6 +40,7 @@ class Recipe:
     epochs: int = 3
     max_length: int = 128  # tokens a pair
     layers: int = 0  # lowest of the base that are kept; 0: all
+    pairs: int = 2_500  # labelled ones of a task of weight 1 that are learned, at random in whole lists
 
     @property
     def configuration(self) -> Configuration:
@@ -47,7 +48,7 @@ class Recipe:
         return Configuration(self.teachers)
 
 
-SMALL = Recipe(QWEN_32B, epochs=1, max_length=64, layers=3)
+SMALL = Recipe(QWEN_32B, epochs=1, max_length=64, layers=3, pairs=300)
 RECIPES = {
     "qwen32b": Recipe(QWEN_32B),
     "qwen32b-small": SMALL,  # with what is the same but for its objective, to compare these
@@ -72,8 +73,14 @@ def main() -> None:
 
 
 def _learned(problem: Problem, target: np.ndarray, recipe: Recipe, seed: int) -> np.ndarray:
+    """Mark the pairs to learn."""
     fold = folds(problem, ~np.isnan(target), recipe.configuration, seed)
-    return (fold >= 0) & (fold != HELD_OUT_FOLD)
+    learned = (fold >= 0) & (fold != HELD_OUT_FOLD)
+    left = problem.data.pairs.left
+    queries, sizes = np.unique(left[learned], return_counts=True)
+    order = np.random.default_rng(seed).permutation(len(queries))
+    within = order[np.cumsum(sizes[order]) <= recipe.pairs * problem.weight]
+    return learned & np.isin(left, queries[within])
 
 
 def train(

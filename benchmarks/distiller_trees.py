@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 import numpy as np
+import sklearn
 from threadpoolctl import threadpool_limits
 
 from benchmarks.distiller_configurations import Configuration
+from benchmarks.distiller_data import fingerprint, keep, kept
 from benchmarks.distiller_problem import Problem
+from benchmarks.provenance import ROOT
 from er_distill import lexical
 from er_distill.artefact import Line
 from er_distill.training.self_training import SelfTrainingConfig, self_train
@@ -19,7 +23,15 @@ LOGISTIC = Line(1.0, 0.0, 0.0)
 
 
 class TreesConfigured:
-    """The trees of a configuration on the features it may read."""
+    """The trees of a configuration on the features it may read.
+
+    Attributes
+    ----------
+    seconds : float
+        What the last cross-fit took when it was made.
+    """
+
+    seconds = 0.0
 
     def __init__(self, configuration: Configuration, features: Sequence[np.ndarray]) -> None:
         self.configuration = configuration
@@ -74,7 +86,35 @@ class TreesConfigured:
     def cross_fit(
         self, given: Sequence[Problem], target: Sequence[np.ndarray], counts: Sequence[np.ndarray], *, seed: int
     ) -> tuple[list[np.ndarray], list[np.ndarray]]:
-        """Return logits, of labelled pairs out of fold and of others by a fit to all labels, and each fold's fit's."""
+        """Return logits, of labelled pairs out of fold and of others by a fit to all labels, and each fold's fit's.
+
+        They are kept: configurations that differ in how they decide have the same.
+        """
+        path = kept("trees", self._name(given, target, counts, seed))
+        if not path.is_file():
+            started = time.perf_counter()
+            logits, refits = self._cross_fit(given, target, counts, seed)
+            arrays = {f"logits-{k}": own for k, own in enumerate(logits)}
+            arrays |= {f"refits-{k}": own for k, own in enumerate(refits)}
+            keep(path, **arrays, seconds=time.perf_counter() - started)
+        with np.load(path) as stored:
+            self.seconds = float(stored["seconds"])
+            logits, refits = ([stored[f"{part}-{k}"] for k in range(len(given))] for part in ("logits", "refits"))
+        return logits, refits
+
+    def _name(
+        self, given: Sequence[Problem], target: Sequence[np.ndarray], counts: Sequence[np.ndarray], seed: int
+    ) -> str:
+        configuration = self.configuration
+        settings = configuration.trees, configuration.self_training, configuration.folds, seed
+        weights = [problem.weight for problem in given]
+        learned = [array.tobytes() for array in (*self.features, *target, *counts)]
+        code = [(ROOT / "er_distill" / "training" / name).read_bytes() for name in ("trees.py", "self_training.py")]
+        return fingerprint(repr((settings, weights, sklearn.__version__)).encode(), *learned, *code)
+
+    def _cross_fit(
+        self, given: Sequence[Problem], target: Sequence[np.ndarray], counts: Sequence[np.ndarray], seed: int
+    ) -> tuple[list[np.ndarray], list[np.ndarray]]:
         known = [~np.isnan(wanted) for wanted in target]
         fold = [folds(problem, rows, self.configuration, seed) for problem, rows in zip(given, known, strict=True)]
         # Fits this small gain nothing from a second thread, and crawl with one where another process is busy.
