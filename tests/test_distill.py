@@ -17,7 +17,7 @@ pytestmark = pytest.mark.train
 from er_distill import Student, artefact  # noqa: E402
 from er_distill.artefact import Line, Variant  # noqa: E402
 from er_distill.errors import ExportError, InputError, StudentError  # noqa: E402
-from er_distill.training import calibrate, export, stages, tiers  # noqa: E402
+from er_distill.training import calibrate, export, folds, tiers  # noqa: E402
 from er_distill.training.calibrate import HeldOut  # noqa: E402
 from er_distill.training.encoder import EncoderConfig  # noqa: E402
 from er_distill.training.folds import cut  # noqa: E402
@@ -126,8 +126,8 @@ def test_the_same_seed_gives_the_same_student(base: Path, tasks: list[Task], mad
 def test_other_variants_and_names_train_nothing_anew(
     base: Path, tasks: list[Task], made: Path, run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("fit_trees", "train_encoder"):
-        monkeypatch.setattr(stages if name == "fit_trees" else tiers, name, None)  # calling it would fail
+    for module, name in ((folds, "fit_trees"), (tiers, "train_encoder")):
+        monkeypatch.setattr(module, name, None)  # calling it would fail
     other = config(base, tmp_path / "fp16", name="other", variants=("fp16",), default_variant="fp16", weights=False)
     with Run(run_folder) as run:
         fit_student([c for c, _ in tasks], [known for _, known in tasks], other, run=run)

@@ -206,7 +206,7 @@ def test_a_killed_run_does_not_revise_again(
     assert (learned.weight[labels.known] < 1).any()
     assert (~np.isnan(learned.target) & np.isnan(labels.target)).any()
     monkeypatch.setattr(revision, "revise", None)  # calling it would fail
-    monkeypatch.setattr(stages, "fit_trees", None)
+    monkeypatch.setattr(folds, "fit_trees", None)
     monkeypatch.setattr(calibrate, "fit_settled", lambda *parts: seen.append(parts) or settle(*parts))
     with Run(tmp_path / "run") as run:
         made = fit_student(candidates, labels, config, run=run)

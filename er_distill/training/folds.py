@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,8 +14,11 @@ from er_distill.pairs import Pairs
 from er_distill.student import CHUNK_SIZE
 from er_distill.training.encoder import EncoderTask
 from er_distill.training.labels import Candidates, Labels
-from er_distill.training.trees import TreeTask
+from er_distill.training.trees import TreesConfig, TreeTask, fit_trees
 from er_distill.vectors import vectorise
+
+if TYPE_CHECKING:
+    from sklearn.ensemble import HistGradientBoostingClassifier
 
 HELD_OUT_FOLD = 0
 """The fold the encoder is not trained on; calibration, fusion and parity are measured on it."""
@@ -111,6 +115,50 @@ def cut(candidates: Candidates, labels: Labels, folds: int, seed: int) -> Labell
     queries, query = np.unique(candidates.pairs.left[known], return_inverse=True)
     fold = np.random.default_rng(seed).permutation(len(queries)) % folds
     return LabelledTask(candidates, labels, known, labels.target[known], query, fold[query])
+
+
+def cross_fit(
+    tasks: Sequence[LabelledTask],
+    learned: Sequence[LabelledTask],
+    features: Sequence[np.ndarray],
+    n_folds: int,
+    config: TreesConfig,
+    progress: Callable[[], object] = lambda: None,
+) -> tuple[HistGradientBoostingClassifier, list[np.ndarray]]:
+    """Fit trees to all labels, and score each labelled pair by trees that learned the other folds of all tasks.
+
+    Parameters
+    ----------
+    tasks, learned : sequence of LabelledTask
+        As teachers labelled them, and with the labels that are learned: of the same pairs first, then of others.
+    features : sequence of ndarray
+        Of the pairs of `learned`.
+    n_folds : int
+    config : TreesConfig
+    progress : callable
+        Called after each fit, of which there are `n_folds` + 1.
+
+    Returns
+    -------
+    HistGradientBoostingClassifier
+        Of all labels.
+    list of ndarray of float64
+        Logits of the pairs of `tasks`.
+    """
+
+    def fit(rows: Sequence[np.ndarray]) -> HistGradientBoostingClassifier:
+        parts = [task.tree_task(own, use) for task, own, use in zip(learned, features, rows, strict=True)]
+        trees = fit_trees(parts, config)
+        progress()
+        return trees
+
+    logits = [np.empty(len(task.known)) for task in tasks]
+    for fold in range(n_folds):
+        trees = fit([task.fold != fold for task in learned])
+        for task, own, out in zip(tasks, features, logits, strict=True):
+            rows = np.flatnonzero(task.fold == fold)
+            out[rows] = trees.decision_function(own[rows])
+    return fit([task.fold >= NO_FOLD for task in learned]), logits
 
 
 def rows_to_learn(task: LabelledTask, logits: np.ndarray, budget: float, seed: int) -> np.ndarray:

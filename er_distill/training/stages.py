@@ -23,14 +23,13 @@ from er_distill.artefact import Manifest, Question, Variant
 from er_distill.training import assembly, calibrate, card, checks, folds, revision
 from er_distill.training.calibrate import HeldOut
 from er_distill.training.exporter import DATA_SUFFIX
-from er_distill.training.folds import NO_FOLD, LabelledTask
+from er_distill.training.folds import LabelledTask
 from er_distill.training.labels import Candidates
 from er_distill.training.recipe import DistillConfig
 from er_distill.training.runs import Result, Run
 from er_distill.training.speed import pairs_per_second
 from er_distill.training.tiers import tier_of
 from er_distill.training.tree_export import export_trees
-from er_distill.training.trees import fit_trees
 
 STAGES = ("features", "trees", "encoder", "graphs", "scores", "student")
 """Their names, in order, where labels are learned as they are."""
@@ -130,18 +129,8 @@ class Stages:
 
         def make(folder: Path) -> None:
             values = [self._values(features, k, task.known) for k, task in enumerate(tasks)]
-            logits = [np.empty(len(task.known)) for task in self.tasks]
             with self.run.bar(config.folds + 1, "fold") as bar:
-                for fold in range(config.folds):
-                    learned = [task.tree_task(own, task.fold != fold) for task, own in zip(tasks, values, strict=True)]
-                    trees = fit_trees(learned, config.trees)
-                    for task, own, out in zip(self.tasks, values, logits, strict=True):
-                        rows = np.flatnonzero(task.fold == fold)
-                        out[rows] = trees.decision_function(own[rows])
-                    bar.update()
-                learned = [task.tree_task(own, task.fold >= NO_FOLD) for task, own in zip(tasks, values, strict=True)]
-                trees = fit_trees(learned, config.trees)
-                bar.update()
+                trees, logits = folds.cross_fit(self.tasks, tasks, values, config.folds, config.trees, bar.update)
             export_trees(trees, folder / "trees.onnx", n_features=len(lexical.FEATURES))
             for k, out in enumerate(logits):
                 np.save(folder / f"logits-{k:03}.npy", out)
