@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from benchmarks.build_default_student import labelled, recipe
@@ -88,8 +87,7 @@ def _scores(name: str, learned: Sequence[Learned], config: DistillConfig) -> np.
     """Probabilities of a task's test pairs by trees that learned all tasks but this."""
     given = [one for one in learned if one.task.candidates.name != name]
     tasks, revised = [one.task for one in given], [one.revised for one in given]
-    with threadpool_limits(1):
-        trees, logits = folds.cross_fit(tasks, revised, [one.features for one in given], config.folds, config.trees)
+    trees, logits = folds.cross_fit(tasks, revised, [one.features for one in given], config.folds, config.trees)
     unseen = [folds.rows_to_settle_on(task) for task in revised]
     settled = calibrate.fit_settled(
         [own[rows] for own, rows in zip(logits, unseen, strict=True)],

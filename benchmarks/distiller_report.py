@@ -1,8 +1,9 @@
-"""Put the results of `distiller` into ``docs/benchmark.md``, between its ``figures`` comments, and draw its plots.
+"""Put the results of `distiller` into ``docs/benchmark.md`` and the README, and draw the plots.
 
     python -m benchmarks.distiller_report
 
-Reads the JSON in ``results`` and ``results/distiller`` and nothing else. A part that has not been measured is left out.
+Figures stand between ``figures`` comments. Reads the results and the bundled student's manifest and nothing else; a
+part that has not been measured is left out.
 """
 
 from __future__ import annotations
@@ -14,57 +15,46 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.distiller_plots import plots
+from benchmarks.distiller_results import HEADLINES, PUBLISHED, by_share, read, runs
 from benchmarks.gold import TASKS
 from benchmarks.provenance import RESULTS, ROOT
-from benchmarks.svg import COLOURS, Axis, Series, plot
 
-PAGE = ROOT / "docs" / "benchmark.md"
-HEADLINES = {"headline": "four teachers", "headline-qwen32b": "qwen2.5-32b alone"}
+PAGES = ROOT / "docs" / "benchmark.md", ROOT / "README.md"
+BUNDLED = ROOT / "er_distill" / "students" / "default" / "student.json"
+_SIZES = dict(
+    zip(PUBLISHED, ("32 B parameters", "8 B parameters", "125 M parameters", "", "22 M parameters"), strict=True)
+)
 
-# By task in the order of TASKS, and pairs/s on an RTX 4090, where an LLM's query has 5.4 pairs: Zeakis et al., arXiv
-# 2602.05452, recomputed from the authors' logs.
-PUBLISHED = {
-    "Qwen2.5-32B, zero-shot (the teacher)": ((0.945, 0.752, 0.994, 0.782), 13),
-    "Llama-3.1-8B, fine-tuned on its labels": ((0.928, 0.736, 0.993, 0.894), 13),
-    "RoBERTa (125 M), one-to-one": ((0.814, 0.583, 0.988, 0.814), 373),
-    "Unicorn, one-to-one": ((0.768, 0.599, 0.962, 0.855), 985),
-    "MiniLM (22 M), one-to-one": ((0.781, 0.458, 0.986, 0.744), 1363),
-}
-_SHORT = ("Qwen-32B", "Llama-8B", "RoBERTa", "Unicorn", "MiniLM")
-
-_BLOCK = re.compile(r"(<!-- figures:(\w+) -->\n).*?(<!-- /figures -->)", re.DOTALL)
+BLOCKS = ("marks", "readme", "criterion", "ablation", "labels", "whole", "speed", "calibration")
+_BLOCK = re.compile(r"(<!-- figures:({}) -->\n).*?(<!-- /figures -->)".format("|".join(BLOCKS)), re.DOTALL)
 
 
 def main() -> None:
-    PAGE.write_text(with_figures(PAGE.read_text(encoding="utf-8"), RESULTS), encoding="utf-8")
+    for page in PAGES:
+        page.write_text(with_figures(page.read_text(encoding="utf-8"), RESULTS), encoding="utf-8")
+        print(f"written to {page}")
     for name, (_, drawing) in plots(RESULTS).items():
         (ROOT / "docs" / f"benchmark-{name}.svg").write_text(drawing, encoding="utf-8")
-    print(f"written to {PAGE}")
 
 
 def with_figures(page: str, results: Path) -> str:
     """Return the page with its figures replaced by those of `results`."""
-    tables = {"marks": marks, "criterion": criterion, "ablation": ablation, "labels": labels, "whole": whole_tables}
     drawn = {name: f"![{title}](benchmark-{name}.svg)\n" for name, (title, _) in plots(results).items()}
 
     def fresh(block: re.Match[str]) -> str:
         parts = [drawn.get(block[2], ""), tables[block[2]](results) if block[2] in tables else ""]
         return block[1] + "\n".join(part for part in parts if part) + block[3]
 
+    tables = {
+        "marks": marks,
+        "readme": short_marks,
+        "criterion": criterion,
+        "ablation": ablation,
+        "labels": labels,
+        "whole": whole_tables,
+    }
     return _BLOCK.sub(fresh, page)
-
-
-def read(path: Path) -> dict[str, Any] | None:
-    """Return the figures of a result, or None where there is none."""
-    return json.loads(path.read_text(encoding="utf-8"))["figures"] if path.is_file() else None
-
-
-def runs(results: Path, name: str, variation: str = "") -> list[dict[str, Any]]:
-    """Return the figures of a configuration's seeds."""
-    end = f"-{variation}" if variation else ""
-    paths = sorted((results / "distiller" / name).glob(f"seed*{end}.json"))
-    wanted = re.compile(rf"seed\d+{re.escape(end)}\.json")
-    return [figures for path in paths if wanted.fullmatch(path.name) and (figures := read(path)) is not None]
 
 
 def marks(results: Path) -> str:
@@ -90,6 +80,45 @@ def _marks_of(of: Sequence[Mapping[str, Any]]) -> list[str]:
         f"{statistics.fmean(means):.3f}{spread}",
         *(f"{value:.3f}" for value in more),
     ]
+
+
+def short_marks(results: Path) -> str:
+    """The README's table: sizes, F1 by task, and the mean."""
+    rows = [
+        (name, _SIZES[name], *(f"{value:.3f}" for value in f1), f"{statistics.fmean(f1):.3f}")
+        for name, (f1, _) in PUBLISHED.items()
+        if _SIZES[name]
+    ]
+    for name, whose in HEADLINES.items():
+        if of := runs(results, name):
+            rows.append(
+                (f"**er_distill, labels of {whose}**", _size_of(results, name), *_marks_of(of)[: len(TASKS) + 1])
+            )
+    bundled = read(results / "open_tasks.json")
+    if bundled is not None:
+        f1 = [bundled["tasks"][task]["test_tuples"]["student"]["one_to_one"]["f1"] for task in TASKS]
+        megabytes = (
+            sum(entry["bytes"] for entry in json.loads(BUNDLED.read_text(encoding="utf-8"))["files"].values()) / 1e6
+        )
+        what = "**er_distill, the bundled student**"
+        rows.append((what, f"{megabytes:.0f} MB", *(f"{value:.3f}" for value in f1), f"{statistics.fmean(f1):.3f}"))
+    left_out = read(results / "default_left_out.json")
+    if left_out is not None:
+        f1 = [left_out["tasks"][task]["f1"] for task in TASKS]
+        what = "its trees, made without a label of the task"
+        rows.append((what, "", *(f"{value:.3f}" for value in f1), f"{statistics.fmean(f1):.3f}"))
+    return table(("pairwise F1", "size", *TASKS, "mean"), rows, numbers=len(TASKS) + 1)
+
+
+def _size_of(results: Path, name: str) -> str:
+    """What a headline consists of, by the log of its run."""
+    lines = (results / "distiller" / "log.jsonl").read_text(encoding="utf-8").splitlines()
+    entries = [json.loads(line) for line in lines]
+    settings = [entry["settings"] for entry in entries if entry["run"].startswith(f"{name}/") and "settings" in entry][
+        -1
+    ]
+    trees = f"{settings['trees']['rounds']} trees of {settings['trees']['leaves']} leaves"
+    return f"{trees} and an encoder" if settings["encoder"] else trees
 
 
 def criterion(results: Path) -> str:
@@ -135,18 +164,6 @@ def ablation(results: Path) -> str:
     return "\n".join(blocks)
 
 
-def by_share(results: Path, name: str) -> list[tuple[float, float]]:
-    """Mean F1 by the share of the labels."""
-    found = {}
-    for path in (results / "distiller" / name).glob("seed*-share-*.json"):
-        share = float(path.stem.partition("-share-")[2])
-        found.setdefault(share, []).append(read(path)["mean"]["f1"])  # type: ignore[index]
-    whole = runs(results, name)
-    if whole:
-        found[1.0] = [run["mean"]["f1"] for run in whole]
-    return sorted((share, statistics.fmean(f1)) for share, f1 in found.items())
-
-
 def labels(results: Path) -> str:
     """F1 by the share of the labels."""
     lines = {whose: by_share(results, name) for name, whose in HEADLINES.items()}
@@ -184,86 +201,6 @@ def whole_tables(results: Path) -> str:
         *("labels", "task", "F1", "candidates", "completeness", "cut", "completeness", "published", "completeness"),
     )
     return table(head, rows, numbers=7) if rows else ""
-
-
-def plots(results: Path) -> dict[str, tuple[str, str]]:
-    """The plots that there are results for, by name: title and SVG."""
-    drawn = {}
-
-    def draw(name: str, title: str, *content: Any) -> None:
-        drawn[name] = title, plot(title, *content)
-
-    lines = [
-        Series(whose, points, colour)
-        for (name, whose), colour in zip(HEADLINES.items(), COLOURS, strict=False)
-        if len(points := by_share(results, name)) > 1
-    ]
-    if lines:
-        up = _f1_axis([f1 for one in lines for _, f1 in one.points])
-        across = Axis(
-            {0.0: "0", 0.25: "25 %", 0.5: "50 %", 0.75: "75 %", 1.0: "100 %"}, "share of the labelled queries"
-        )
-        draw("labels", "F1 on the open tasks by the share of the labels", across, up, lines)
-    speed = _speeds(results)
-    if speed:
-        published = [(float(rate), statistics.fmean(f1)) for f1, rate in PUBLISHED.values()]
-        series = [
-            Series("published", published, COLOURS[1], joined=False, names=_SHORT),
-            Series("ours", list(speed.values()), COLOURS[0], joined=False, names=list(speed)),
-        ]
-        across = Axis({10.0**k: f"{10**k:,}" for k in range(1, 6)}, "pairs a second", logarithmic=True)
-        up = _f1_axis([f1 for one in series for _, f1 in one.points])
-        draw("speed", "F1 on the open tasks by speed", across, up, series)
-    curves = [
-        Series(whose, _reliability(of[0]), colour)
-        for (name, whose), colour in zip(HEADLINES.items(), COLOURS, strict=False)
-        if (of := runs(results, name))
-    ]
-    if curves:
-        marks = {k / 5: f"{k / 5:.1f}" for k in range(6)}
-        diagonal = Series("calibrated", [(0.0, 0.0), (1.0, 1.0)], COLOURS[-1])
-        across, up = Axis(marks, "probability"), Axis(marks, "matches")
-        draw("calibration", "Share of true matches by probability", across, up, [diagonal, *curves])
-    return drawn
-
-
-def _f1_axis(values: Sequence[float]) -> Axis:
-    low, high = int(min(values) * 50), int(max(values) * 50) + 1
-    step = max(1, (high - low) // 6)
-    return Axis({k / 50: f"{k / 50:.2f}" for k in range(low, high + step, step)}, "F1")
-
-
-def _speeds(results: Path) -> dict[str, tuple[float, float]]:
-    """The bundled student on two cores: pairs a second and mean F1, whole and its trees alone."""
-    figures = read(results / "open_tasks.json")
-    if figures is None:
-        return {}
-    tasks = [task["test_tuples"] for task in figures["tasks"].values()]
-    return {
-        name: (
-            sum(task[tier]["pairs"] for task in tasks) / sum(task[tier]["seconds"] for task in tasks),
-            figures["mean"][f"{tier}_one_to_one"],
-        )
-        for tier, name in (("student", "student, 2 cores"), ("trees_alone", "trees, 2 cores"))
-    }
-
-
-def _reliability(run: Mapping[str, Any]) -> list[tuple[float, float]]:
-    """Ten ranges of the score over the open tasks' pairs: mean score and share of matches."""
-    by_range: dict[int, list[Mapping[str, float]]] = {}
-    for task in run["tasks"].values():
-        for row in task["calibration"]:
-            by_range.setdefault(min(int(row["score"] * 10), 9), []).append(row)
-    points = []
-    for _, rows in sorted(by_range.items()):
-        pairs = sum(row["pairs"] for row in rows)
-        points.append(
-            (
-                sum(row["score"] * row["pairs"] for row in rows) / pairs,
-                sum(row["matches"] * row["pairs"] for row in rows) / pairs,
-            )
-        )
-    return points
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]], numbers: int | None = None) -> str:
