@@ -1,211 +1,266 @@
-"""Pairs a second on the CPU: ours against sentence-transformers' `CrossEncoder.predict`, same weights, pairs and run.
+"""Pairs a second on the CPU, ours and others', on the same pairs in the same run.
 
-    ER_DISTILL_DATA=<benchmark data> python -m benchmarks.speed --weights <folder of the trained encoder>
+    ER_DISTILL_DATA=<benchmark data> python -m benchmarks.speed --weights <folder of a trained encoder> --peers <python>
 
-The pairs are the candidate pairs of walmart-amazon's test tuples: all of them, or with `--pairs` those of queries taken
-at random, while both tables stay whole. Three contenders, interleaved, each trial in a process of its own so that none
-disturbs another's threads; loading the model and warming up are not timed, all else is:
+The yardstick ("peer") is sentence-transformers' `CrossEncoder.predict` in float32. docs/speed.md says what every
+contender does; `speed_contenders.py` and `speed_others.py` do it. `--weights` are those that the peers and our tier
+"neural" run. `--peers` is the Python of an environment with fastembed and Splink (benchmarks/requirements-peers.txt);
+without it these two are left out, and the result says so.
 
-- peer: `CrossEncoder.predict` (torch, float32, batches of 32), given the pairs' texts.
-- neural: our int8 graph alone, from the records' texts to one logit a pair.
-- student: `Student.score` as users call it, from records to probabilities, vectors of both whole tables included.
+Each trial runs in a process of its own, so that none disturbs another's threads, and rounds go through all contenders
+one after the other. Loading a model and warming up are not timed, all else is: tokenising, vectors of both whole
+tables, features. Contenders that judge pairs alone are timed on a sample of whole candidate lists, slow ones on its
+first 1,000 pairs in all rounds but the first; the others on all pairs. F1 is that of the sample, after one-to-one too.
+An encoder's match is a probability of at least 0.5, and, beside that, one above the threshold that a logistic fit to
+the teachers' labels of held-out queries gives its own logits (no gold): what users of either would do.
 
-All read the two texts in the same order and cut them to the same length. Tokenising is timed for all of them. The
-peer's match is a probability (sigmoid of the logit) of at least 0.5: it was trained so that its logit is the log-odds
-of a match. Beside that stands its F1 at the threshold that is best on gold, which no user could know.
+Two quiet cores take about fifteen minutes.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tokenizers import Tokenizer
+import pyarrow as pa
+import pyarrow.parquet as pq
 
+import er_distill
 from benchmarks.gold import Task
 from benchmarks.provenance import ROOT, Benchmark, Target
+from benchmarks.speed_contenders import CONTENDERS, OTHERS, PEER_TOKENS, Setting, probability
+from benchmarks.speed_quality import label_thresholds, quality
+from benchmarks.speed_workloads import WALMART, WORKLOADS, Workload
 from benchmarks.tiers import share_to_encoder, trees_alone
-from er_distill import matching
-from er_distill.logits import encoder_logits
-from er_distill.metrics import best_threshold, pair_scores
 from er_distill.pairs import Pairs
-from er_distill.readers import BATCH_SIZE
-from er_distill.session import Session
 from er_distill.student import Student
-from er_distill.tokens import PairEncoder
+from er_distill.threads import thread_count
 
-TASK = "walmart-amazon"
-CONTENDERS = ("peer", "neural", "student")
-PEER_BATCH = 32
 WARM_UP = 64  # pairs
-SEED = 0
+FEW = 1_000  # pairs of a slow contender, but for the first round
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--weights", type=Path, help="default: the newest runs/default-student/encoder-*")
-    parser.add_argument("--student", default="default")
-    parser.add_argument("--pairs", type=int, help="only so many, of queries taken at random; default: all")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--output", type=Path, help="default: benchmarks/results/speed.json")
-    parser.add_argument("--trial", choices=CONTENDERS, help=argparse.SUPPRESS)
-    args = parser.parse_args()
-    pairs = sample(Task(TASK).test_pairs, args.pairs)
+    args = arguments()
     if args.trial:
-        run_trial(args, pairs)
+        run_trial(args)
         return
-    benchmark = Benchmark("speed", args.student, ["sentence-transformers", "torch", "transformers"])
-    args.weights = args.weights or newest_weights()
-    seconds: dict[str, list[float]] = {name: [] for name in CONTENDERS}
-    scores: dict[str, np.ndarray] = {}
-    for _ in range(args.rounds):
-        for name in CONTENDERS:
-            taken, scores[name] = trial_in_own_process(name, args)
-            seconds[name].append(taken)
-            print(f"{name}: {len(pairs) / taken:,.0f} pairs/s", flush=True)
-    student = Student.load(args.student)
-    gold = Task(TASK).gold("speed")
-    figures: dict[str, Any] = {
-        "task": TASK,
-        "pairs": len(pairs),
-        "queries": len(np.unique(pairs.left)),
-        "records": [pairs.n_left, pairs.n_right],
-        "weights": args.weights.name,
-        "share_to_encoder": share_to_encoder(student, trees_alone(student).score(*Task(TASK).records, pairs)),
-        "peer": quality(pairs, gold, scores["peer"], 0.5) | {"best_f1_on_gold": best_f1(pairs, gold, scores["peer"])},
-        "neural": quality(pairs, gold, scores["neural"], 0.5),
-        "student": quality(pairs, gold, scores["student"], student.threshold),
-    }
-    for name in CONTENDERS:
-        figures[name] |= speeds(len(pairs), seconds[name])
-    ratio = {name: figures[name]["pairs_per_second"] / figures["peer"]["pairs_per_second"] for name in CONTENDERS[1:]}
-    by_round = {name: [p / s for p, s in zip(seconds["peer"], seconds[name], strict=True)] for name in ratio}
-    figures["times_the_peer"] = {name: {"median": ratio[name], "by_round": by_round[name]} for name in ratio}
-    targets = [
-        Target("neural tier alone: times the peer's pairs/s", ratio["neural"], at_least=3.0),
-        Target("whole student: times the peer's pairs/s", ratio["student"], at_least=15.0),
-        Target("whole student: F1 less the peer's", figures["student"]["f1"] - figures["peer"]["f1"], at_least=0.0),
-    ]
-    benchmark.write(figures, targets, args.output)
-
-
-def sample(pairs: Pairs, size: int | None) -> Pairs:
-    """Whole candidate lists of random queries, about `size` pairs, in random order: a sorted one would be a gift."""
-    rng = np.random.default_rng(SEED)
-    rows = rng.permutation(len(pairs))
-    if size is None:
-        return pairs.take(rows)
-    queries, counts = np.unique(pairs.left, return_counts=True)
-    order = rng.permutation(len(queries))
-    taken = queries[order[np.cumsum(counts[order]) <= size]]
-    return pairs.take(rows[np.isin(pairs.left[rows], taken)])
-
-
-def newest_weights() -> Path:
-    """Return the encoder that benchmarks.build_default_student trained last."""
-    found = sorted((ROOT / "runs" / "default-student").glob("encoder-*"), key=lambda folder: folder.stat().st_mtime)
-    if not found:
-        raise SystemExit(
-            "There is no runs/default-student/encoder-*. Name the trained encoder's folder with --weights."
-        )
-    return found[-1]
-
-
-def trial_in_own_process(name: str, args: argparse.Namespace) -> tuple[float, np.ndarray]:
-    """Return the seconds and scores of one trial."""
+    benchmark = Benchmark("speed", args.student, ["sentence-transformers", "torch", "transformers", "recordlinkage"])
     with tempfile.TemporaryDirectory() as folder:
+        args.graphs = export(args.weights, Path(folder))
+        thresholds = label_thresholds(args.graphs, args.weights, Student.load(args.student, device="cpu"))
+        workloads = {
+            name: measure(Workload(name, args.pairs or None), args, args.rounds if name == WALMART else 1)
+            for name in args.workloads
+        }
+    figures = main_figures(workloads.pop(WALMART), args, thresholds)
+    figures["other_workloads"] = {
+        name: about | {"contenders": {one: speeds(trials) for one, (trials, _) in found.items()}}
+        for name, (about, found) in workloads.items()
+    }
+    figures["end_to_end"] = end_to_end(args.student, figures["peer"]["pairs_per_second"])
+    if not args.peers:
+        figures["not_measured"] = dict.fromkeys(OTHERS, "no environment that has it was named with --peers")
+    benchmark.write(figures, targets(figures), args.output)
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--weights", type=Path, required=True, help="a trained encoder of six layers: its folder")
+    parser.add_argument("--student", default="default")
+    parser.add_argument("--peers", type=Path, help="Python of the environment that has fastembed and Splink")
+    parser.add_argument("--pairs", type=int, default=4_000, help="about how many the sample has; 0: all")
+    parser.add_argument("--rounds", type=int, default=3, help="of walmart-amazon; the others have one")
+    parser.add_argument("--workloads", nargs="+", choices=WORKLOADS, default=WORKLOADS, metavar="NAME")
+    parser.add_argument("--output", type=Path, help="default: benchmarks/results/speed.json")
+    for name in ("--trial", "--workload"):
+        parser.add_argument(name, help=argparse.SUPPRESS)
+    parser.add_argument("--few", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--graphs", type=Path, help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def export(weights: Path, folder: Path) -> Path:
+    """Export the weights' graphs, with what fastembed wants beside them: logits of shape (pairs, 1)."""
+    import onnx
+
+    from er_distill.training.export import export_encoder
+    from er_distill.training.pretrained import load_base
+
+    export_encoder(load_base(weights, PEER_TOKENS), folder, variants=("fp32", "int8"))
+    graph = onnx.load(folder / "encoder.fp32.onnx")
+    shape = [graph.graph.output[0].type.tensor_type.shape.dim[0].dim_param, 1]
+    graph.graph.initializer.append(onnx.helper.make_tensor("last_axis", onnx.TensorProto.INT64, [1], [1]))
+    graph.graph.node.append(onnx.helper.make_node("Unsqueeze", [graph.graph.output[0].name, "last_axis"], ["column"]))
+    del graph.graph.output[:]
+    graph.graph.output.append(onnx.helper.make_tensor_value_info("column", onnx.TensorProto.FLOAT, shape))
+    onnx.save(graph, folder / "encoder.column.onnx")
+    (folder / "tokenizer.json").write_bytes((weights / "tokenizer.json").read_bytes())
+    (folder / "config.json").write_bytes((weights / "config.json").read_bytes())
+    settings = {"model_max_length": PEER_TOKENS, "pad_token": "[PAD]"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings), encoding="utf-8")
+    return folder
+
+
+Trials = list[tuple[int, float]]
+"""Pairs and seconds, a round each."""
+
+Measured = tuple[dict[str, Any], dict[str, tuple[Trials, np.ndarray]]]
+"""A workload's facts, and of each contender its trials and its scores of the sample (empty where it gives none)."""
+
+
+def measure(workload: Workload, args: argparse.Namespace, rounds: int) -> Measured:
+    """Time all contenders, round by round."""
+    names = [name for name, one in CONTENDERS.items() if one.fits(workload.name)]
+    names += [name for name in OTHERS if args.peers]
+    found: dict[str, tuple[Trials, np.ndarray]] = {name: ([], np.empty(0)) for name in names}
+    for k in range(rounds):
+        for name in names:
+            few = k > 0 or workload.name != WALMART
+            n_pairs, seconds, scores = trial_in_own_process(name, workload, args, few)
+            trials, first = found[name]
+            found[name] = [*trials, (n_pairs, seconds)], first if k else scores
+            print(f"{workload.name}, {name}: {n_pairs / seconds:,.0f} pairs/s ({n_pairs:,} pairs)", flush=True)
+    left, right = workload.records
+    pairs = workload.pairs.take(workload.in_sample)
+    about = {"records": [len(left.ids), len(right.ids)], "all_pairs": len(workload.pairs), "pairs": len(pairs)}
+    return about | {"queries": len(np.unique(pairs.left))}, found
+
+
+def trial_in_own_process(
+    name: str, workload: Workload, args: argparse.Namespace, few: bool
+) -> tuple[int, float, np.ndarray]:
+    """Return the number of pairs, the seconds and the scores of one trial."""
+    with tempfile.TemporaryDirectory() as folder:
+        if name in OTHERS:
+            return other_trial(name, workload, args, few, Path(folder))
         output = Path(folder) / "trial.npz"
         command = [sys.executable, "-m", "benchmarks.speed", "--trial", name, "--output", str(output)]
-        command += ["--weights", str(args.weights), "--student", args.student]
-        command += ["--pairs", str(args.pairs)] if args.pairs else []
+        command += ["--weights", str(args.weights), "--graphs", str(args.graphs), "--student", args.student]
+        command += ["--workload", workload.name, "--pairs", str(args.pairs), *(["--few"] if few else [])]
         subprocess.run(command, check=True, cwd=ROOT)
         with np.load(output) as trial:
-            return float(trial["seconds"]), trial["scores"]
+            return int(trial["pairs"]), float(trial["seconds"]), trial["scores"]
 
 
-def run_trial(args: argparse.Namespace, pairs: Pairs) -> None:
+def run_trial(args: argparse.Namespace) -> None:
     """Time one contender in this process."""
-    make = {"peer": peer, "neural": neural, "student": whole_student}[args.trial]
-    score = make(args)
+    workload = Workload(args.workload, args.pairs or None)
+    contender = CONTENDERS[args.trial]
+    score = contender.make(Setting(workload, args.student, args.weights, args.graphs))
+    pairs = workload.pairs if contender.all_pairs else workload.pairs.take(workload.in_sample)
+    pairs = pairs.take(slice(FEW)) if contender.slow and args.few else pairs
     score(pairs.take(slice(WARM_UP)))
     started = time.perf_counter()
     scores = score(pairs)
-    np.savez(args.output, seconds=time.perf_counter() - started, scores=scores)
+    seconds = time.perf_counter() - started
+    scores = scores[workload.in_sample] if contender.all_pairs else scores
+    np.savez(args.output, pairs=len(pairs), seconds=seconds, scores=scores)
 
 
-def peer(args: argparse.Namespace) -> Callable[[Pairs], np.ndarray]:
-    """The trained encoder in sentence-transformers; scores are probabilities."""
-    import torch
-    from sentence_transformers import CrossEncoder
-
-    max_length = Student.load(args.student).manifest.max_length
-    model = CrossEncoder(str(args.weights), max_length=max_length, device="cpu", model_kwargs={"dtype": torch.float32})
-    left, right = (table.texts for table in Task(TASK).records)
-
-    def score(pairs: Pairs) -> np.ndarray:
-        texts = [sorted((left[i], right[j])) for i, j in zip(pairs.left.tolist(), pairs.right.tolist(), strict=True)]
-        return model.predict(
-            texts, batch_size=PEER_BATCH, show_progress_bar=False, activation_fn=torch.nn.Sigmoid()
-        ).astype(np.float64)
-
-    return score
-
-
-def neural(args: argparse.Namespace) -> Callable[[Pairs], np.ndarray]:
-    """The student's encoder alone; scores are probabilities, without calibration."""
-    student = Student.load(args.student)
-    session = Session(student.folder / student.variant.encoder, device="cpu")
-    tokenizer = Tokenizer.from_file(str(student.folder / student.manifest.tokenizer))
-    left, right = (table.texts for table in Task(TASK).records)
-
-    def score(pairs: Pairs) -> np.ndarray:
-        encoder = PairEncoder(tokenizer, student.manifest.max_length)
-        batches = encoder.batches(encoder.table(left), encoder.table(right), pairs, BATCH_SIZE)
-        logits = encoder_logits(session, batches, len(pairs), one_by_one=student.variant.one_by_one)
-        return 1 / (1 + np.exp(-logits.astype(np.float64)))
-
-    return score
+def other_trial(
+    name: str, workload: Workload, args: argparse.Namespace, few: bool, folder: Path
+) -> tuple[int, float, np.ndarray]:
+    """Time one contender in the other environment."""
+    all_pairs = name == "splink"
+    pairs = workload.pairs if all_pairs else workload.pairs.take(workload.in_sample)
+    pairs = pairs.take(slice(FEW)) if few and not all_pairs else pairs
+    if all_pairs:
+        write_pairs(workload, pairs, folder)
+    else:
+        (folder / "texts.json").write_text(json.dumps(workload.texts(pairs)), encoding="utf-8")
+    job = {"threads": thread_count(), "model": str(args.graphs), "fields": workload.shared_fields, "pairs": len(pairs)}
+    (folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
+    script = ROOT / "benchmarks" / "speed_others.py"
+    subprocess.run([str(args.peers), str(script), name, str(folder)], check=True)
+    result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+    scores = np.empty(0) if result["scores"] is None else probability(np.array(result["scores"]))
+    return len(pairs), result["seconds"], scores
 
 
-def whole_student(args: argparse.Namespace) -> Callable[[Pairs], np.ndarray]:
-    """The student as users call it; scores are calibrated probabilities."""
-    student = Student.load(args.student, device="cpu")
-    left, right = Task(TASK).records
-    return lambda pairs: student.score(left, right, pairs)
+def write_pairs(workload: Workload, pairs: Pairs, folder: Path) -> None:
+    """Write a table a side with one row a pair."""
+    for side, table, codes in zip("ab", workload.records, (pairs.left, pairs.right), strict=True):
+        columns = dict(zip(table.fields, table.values, strict=True))
+        # A missing value is null there, and not the empty string.
+        shared = {name: pa.array([value or None for value in columns[name][codes]]) for name in workload.shared_fields}
+        number = np.arange(len(pairs))
+        pq.write_table(pa.table({"unique_id": number, "pair": number, **shared}), folder / f"{side}.parquet")
 
 
-def speeds(n_pairs: int, seconds: list[float]) -> dict[str, Any]:
+def main_figures(measured: Measured, args: argparse.Namespace, thresholds: dict[str, float]) -> dict[str, Any]:
+    """Speed and quality on the workload whose gold is open."""
+    about, found = measured
+    workload, student = Workload(WALMART, args.pairs or None), Student.load(args.student, device="cpu")
+    pairs, gold = workload.pairs.take(workload.in_sample), Task(WALMART).gold("speed")
+    figures: dict[str, Any] = {
+        "task": WALMART,
+        **about,
+        "weights": args.weights.name,
+        "share_to_encoder": share_to_encoder(student, trees_alone(student).score(*workload.records, pairs)),
+    }
+    for name, (trials, scores) in found.items():
+        decides = len(scores) and (name in OTHERS or CONTENDERS[name].decides)
+        threshold = student.threshold if name in ("student", "lexical") else 0.5
+        figures[name] = speeds(trials) | (quality(pairs, gold, scores, threshold) if decides else {})
+        if name in thresholds:
+            figures[name]["threshold_from_labels"] = quality(pairs, gold, scores, thresholds[name])
+    by_round = {name: [n / s for n, s in trials] for name, (trials, _) in found.items()}
+    figures["times_the_peer"] = {
+        name: {
+            "median": figures[name]["pairs_per_second"] / figures["peer"]["pairs_per_second"],
+            "by_round": [own / peer for own, peer in zip(rates, by_round["peer"], strict=True)],
+        }
+        for name, rates in by_round.items()
+        if name != "peer"
+    }
+    return figures
+
+
+def speeds(trials: Trials) -> dict[str, Any]:
     """Pairs a second: the median of the rounds, and their spread."""
-    each = [n_pairs / taken for taken in seconds]
-    return {"pairs_per_second": statistics.median(each), "lowest": min(each), "highest": max(each), "seconds": seconds}
+    each = [n_pairs / seconds for n_pairs, seconds in trials]
+    about = {"pairs_by_round": [n for n, _ in trials], "seconds": [seconds for _, seconds in trials]}
+    return {"pairs_per_second": statistics.median(each), "lowest": min(each), "highest": max(each)} | about
 
 
-def quality(pairs: Pairs, gold: Pairs, scores: np.ndarray, threshold: float) -> dict[str, float]:
-    """Pairwise F1 at a threshold, and after one-to-one, against the true matches among the pairs."""
-    true = pairs.take(np.isin(pairs.keys(), gold.keys()))
-
-    def f1(chosen: np.ndarray) -> float:
-        found = pairs.take(chosen)
-        return pair_scores(found.left, found.right, true.left, true.right).f1
-
+def end_to_end(student: str, peer_pairs_per_second: float) -> dict[str, Any]:
+    """Link both whole tables of walmart-amazon, blocking included."""
+    left, right = Task(WALMART).tables
+    er_distill.link(left.slice(0, WARM_UP), right.slice(0, WARM_UP), student=student, left_id="id", right_id="id")
+    started = time.perf_counter()
+    matches = er_distill.link(left, right, student=student, left_id="id", right_id="id")
+    seconds = time.perf_counter() - started
+    n_pairs = len(er_distill.blocking.candidates(*Task(WALMART).records).pairs)
     return {
-        "threshold": threshold,
-        "f1": f1(matching.threshold(scores, threshold)),
-        "f1_one_to_one": f1(matching.one_to_one(pairs.left, pairs.right, scores, threshold)),
+        "records": [len(left), len(right)],
+        "candidates": n_pairs,
+        "matches": len(matches),
+        "seconds": seconds,
+        "seconds_of_the_peer_for_these_candidates_alone": n_pairs / peer_pairs_per_second,
     }
 
 
-def best_f1(pairs: Pairs, gold: Pairs, scores: np.ndarray) -> float:
-    """F1 at the threshold that is best on gold: a bound that no user can know."""
-    return best_threshold(np.isin(pairs.keys(), gold.keys()), scores).f1
+def targets(figures: dict[str, Any]) -> list[Target]:
+    times, peer = figures["times_the_peer"], figures["peer"]
+    fast = figures["neural_fast"]["threshold_from_labels"]["f1"] - peer["threshold_from_labels"]["f1"]
+    return [
+        Target("neural tier, identical weights: times the peer's pairs/s", times["neural"]["median"], at_least=5.0),
+        Target("neural tier of the student: times the peer's pairs/s", times["neural_fast"]["median"], at_least=5.0),
+        Target("neural tier of the student: F1 less the peer's, thresholds from labels", fast, at_least=0.0),
+        Target("whole student: times the peer's pairs/s", times["student"]["median"], at_least=30.0),
+        Target("whole student: F1 less the peer's", figures["student"]["f1"] - peer["f1"], at_least=0.0),
+        Target("whole student: pairs/s", figures["student"]["pairs_per_second"], at_least=1_363.0),
+        Target("lexical tier alone: pairs/s", figures["lexical"]["pairs_per_second"], at_least=200_000.0),
+    ]
 
 
 if __name__ == "__main__":
