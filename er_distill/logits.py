@@ -5,34 +5,18 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Protocol
 
 import numpy as np
 
+from er_distill.batching import Inputs, in_batches, no_room, out_of_memory
 from er_distill.errors import StudentError
-from er_distill.session import Session
+from er_distill.session import OpenGraph, Session
 from er_distill.tokens import Batch
 
 _PROMPT_INPUTS = ("input_ids", "attention_mask")
 _PAIR_INPUTS = (*_PROMPT_INPUTS, "token_type_ids")
 # Pairs a thread takes at a time: few enough for the threads to end together, enough to hide the hand-over.
 _PAIRS_A_TURN = 16
-
-
-class Inputs(Protocol):
-    """A batch of a graph's inputs: arrays whose rows belong together."""
-
-    @property
-    def rows(self) -> np.ndarray:
-        """Which pairs, or prompts, these are."""
-
-    @property
-    def input_ids(self) -> np.ndarray:
-        """Token ids."""
-
-    @property
-    def attention_mask(self) -> np.ndarray:
-        """1 for a token, 0 for padding."""
 
 
 def encoder_logits(
@@ -50,7 +34,7 @@ def encoder_logits(
     session : Session
         A cross-encoder's graph.
     batches : iterable of Batch
-        The pairs' inputs, each batch of one exact length. Read as they are needed.
+        The pairs' inputs. Read as they are needed, or a few batches before.
     n_pairs : int
         Number of pairs in all batches together.
     one_by_one : bool
@@ -68,7 +52,8 @@ def encoder_logits(
     Raises
     ------
     MissingExtraError, DeviceError, StudentError
-        As :meth:`Session.open`; also when the graph asks for inputs that a pair does not have.
+        As :meth:`Session.open`; also when the graph asks for inputs that a pair does not have, or the device has no
+        memory for a single pair.
     """
     return _logits(session, batches, (n_pairs, 1), _PAIR_INPUTS, one_by_one, progress)[:, 0]
 
@@ -122,42 +107,38 @@ def _logits(
             "Export the student again."
         )
     logits = np.empty(shape, dtype=np.float32)
-
-    def run(batch: Inputs, begin: int, size: int) -> int:
-        turn = slice(begin, begin + size)
-        feeds = {name: getattr(batch, name)[turn] for name in graph.inputs}
-        rows = batch.rows[turn]
-        if one_by_one:
-            for k, row in enumerate(rows.tolist()):
-                logits[row] = graph.run({name: values[k : k + 1] for name, values in feeds.items()})
-        else:
-            logits[rows] = graph.run(feeds).reshape(len(rows), -1)
-        return len(rows)
-
-    workers = session.threads if one_by_one else 1
-    for done in _spread(run, _turns(batches, _PAIRS_A_TURN if one_by_one else None), workers):
+    run = _each_alone if one_by_one else in_batches
+    for done in run(session, graph, batches, logits):
         if progress is not None:
             progress(done)
     return logits
 
 
-def _turns(batches: Iterable[Inputs], size: int | None) -> Iterator[tuple[Inputs, int, int]]:
-    for batch in batches:
-        step = size or len(batch.rows)
-        for begin in range(0, len(batch.rows), step):
-            yield batch, begin, step
+def _each_alone(session: Session, graph: OpenGraph, batches: Iterable[Inputs], logits: np.ndarray) -> Iterator[int]:
+    """Fill in the logits one row a run, a few rows at a time on each thread."""
 
+    def run(batch: Inputs, begin: int) -> int:
+        turn = slice(begin, begin + _PAIRS_A_TURN)
+        feeds = {name: getattr(batch, name)[turn] for name in graph.inputs}
+        rows = batch.rows[turn]
+        for k, row in enumerate(rows.tolist()):
+            try:
+                logits[row] = graph.run({name: values[k : k + 1] for name, values in feeds.items()})
+            except Exception as error:  # onnxruntime's errors have no base class of their own
+                if not out_of_memory(error):
+                    raise
+                raise no_room(session, graph, batch.input_ids.shape[1], error) from error
+        return len(rows)
 
-def _spread(run: Callable[..., int], turns: Iterator[tuple[Inputs, int, int]], workers: int) -> Iterator[int]:
-    """Yield what `run` returns for each turn; only a few turns are held at a time."""
-    if workers == 1:
+    turns = ((batch, begin) for batch in batches for begin in range(0, len(batch.rows), _PAIRS_A_TURN))
+    if session.threads == 1:
         yield from (run(*turn) for turn in turns)
         return
-    with ThreadPoolExecutor(workers, thread_name_prefix="er_distill") as pool:
+    with ThreadPoolExecutor(session.threads, thread_name_prefix="er_distill") as pool:
         waiting: deque[Future[int]] = deque()
         for turn in turns:
             waiting.append(pool.submit(run, *turn))
-            if len(waiting) > 4 * workers:
+            if len(waiting) > 4 * session.threads:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()

@@ -14,6 +14,7 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from er_distill.artefact import Manifest, Variant
+from er_distill.devices import length_multiple
 from er_distill.logits import encoder_logits, option_logits
 from er_distill.pairs import Pairs
 from er_distill.questions import Asked, CandidateLists, list_batches
@@ -27,10 +28,8 @@ if TYPE_CHECKING:
 MAX_NEW_TOKENS = 64
 """Tokens of an explanation."""
 
-BATCH_SIZE = 64
-"""Pairs of one length that an encoder reads together."""
-
-_TOKENS_AT_ONCE = 4_096
+PAIRS_AT_ONCE = 16_384
+"""Pairs that are tokenised and sorted by length together, while those before them are read."""
 
 Read = Callable[[np.ndarray, Callable[[int], object]], np.ndarray]
 """Return the logits, float64, of the pairs at some rows; the second argument is called with numbers of pairs done."""
@@ -86,7 +85,8 @@ class PairReader:
         right = left if right_texts is None else self._encoder.table(right_texts)
 
         def read(rows: np.ndarray, progress: Callable[[int], object]) -> np.ndarray:
-            batches = self._encoder.batches(left, right, pairs.take(rows), BATCH_SIZE)
+            tokens, multiple = self._session.batch_tokens, length_multiple(self._session.device)
+            batches = self._encoder.blocks(left, right, pairs.take(rows), PAIRS_AT_ONCE, tokens, multiple=multiple)
             logits = encoder_logits(self._session, batches, len(rows), one_by_one=self._one_by_one, progress=progress)
             return logits.astype(np.float64)
 
@@ -135,7 +135,7 @@ class ListReader:
 
     def _option_logits(self, asked: Asked, progress: Callable[[int], object] | None = None) -> np.ndarray:
         ids = [prompt_ids(self._tokenizer, query, candidates, self._frame) for query, candidates in asked]
-        batches = list_batches(ids, 1 if self._one_by_one else _TOKENS_AT_ONCE)
+        batches = list_batches(ids, 1 if self._one_by_one else self._session.batch_tokens)
         return option_logits(
             self._session, batches, len(ids), MAX_OPTIONS + 1, one_by_one=self._one_by_one, progress=progress
         )

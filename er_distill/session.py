@@ -1,6 +1,6 @@
 """Opens an ONNX graph, on the device that was asked for, and sees which device it really got.
 
-onnxruntime does not fail where CUDA was asked for and its libraries are missing: it runs on the CPU. So what a session
+onnxruntime does not fail where a GPU was asked for and its libraries are missing: it runs on the CPU. So what a session
 got is read back, and an explicit device that was not got is an error.
 """
 
@@ -11,22 +11,25 @@ import functools
 import io
 import logging
 import os
-import re
 import threading
 import weakref
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from er_distill.errors import DeviceError, MissingExtraError, StudentError, did_you_mean
+from er_distill.binding import Binding
+from er_distill.devices import CPU, Device, tokens_of_a_batch
+from er_distill.errors import DeviceError, MissingExtraError, StudentError
 from er_distill.threads import thread_count
 
 logger = logging.getLogger("er_distill")
 
-_CUDA, _CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
+_FIRST_GPU = Device("cuda")
+_EXTRA_STEP = {"cuda": "", "tensorrt": " and tensorrt, with its libraries on LD_LIBRARY_PATH"}
 # Graphs of a parent process, kept from being freed.
 _INHERITED: list[Any] = []
 
@@ -40,13 +43,25 @@ class OpenGraph:
     inputs, outputs : tuple of str
         The inputs that the graph asks for, and what it gives.
     device : str
-        Where it runs: ``"cpu"`` or ``"cuda:N"``.
+        Where it runs: ``"cpu"``, ``"cuda:N"`` or ``"tensorrt:N"``.
     """
 
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     device: str
     _inference: Any
+    _idle: deque[Binding] = field(default_factory=deque, repr=False)
+
+    def borrow(self) -> Binding:
+        """Return buffers for inputs that nobody else uses, to be given back."""
+        try:
+            return self._idle.pop()
+        except IndexError:
+            return Binding(self._inference, self.inputs, self.outputs[0], Device.named(self.device))
+
+    def give_back(self, bindings: Sequence[Binding]) -> None:
+        """Let others use borrowed buffers; those of a run that failed are better dropped."""
+        self._idle.extend(bindings)
 
     def run(self, feeds: Mapping[str, np.ndarray], output: str | None = None) -> np.ndarray:
         """Return an output of the graph, by default the first, flat, for feeds that hold at least what it asks for."""
@@ -62,10 +77,15 @@ class Session:
     path : str or Path
         The graph.
     device : str
-        ``"auto"`` takes CUDA where it really works, else the CPU. ``"cpu"``, ``"cuda"`` (the first GPU) and
-        ``"cuda:N"`` are that device or an error.
+        ``"auto"`` takes CUDA where it really works, else the CPU. ``"cpu"``, ``"cuda"`` (the first GPU), ``"cuda:N"``,
+        ``"tensorrt"`` and ``"tensorrt:N"`` are that device or an error.
     threads : int, optional
         Default: the cores this process may use.
+
+    Attributes
+    ----------
+    most_tokens : int or None
+        Tokens of a batch that its device has had no memory for, halved until it had; None until that happens.
 
     Raises
     ------
@@ -80,11 +100,9 @@ class Session:
     """
 
     def __init__(self, path: str | Path, *, device: str = "auto", threads: int | None = None) -> None:
-        if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
-            hint = did_you_mean(device, ("auto", "cpu", "cuda", "cuda:0"))
-            raise DeviceError(f"There is no device {device!r}. {hint} A GPU is 'cuda', or 'cuda:1' for the second one.")
         thread_count(threads)
         self.path = Path(path)
+        self._kind = Device.named(device).kind
         self._asked = device
         self._threads = threads
         self._start_empty()
@@ -92,9 +110,10 @@ class Session:
     def _start_empty(self) -> None:
         self._lock = threading.Lock()
         self._graphs: dict[int, OpenGraph] = {}
+        self.most_tokens: int | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"path": self.path, "_asked": self._asked, "_threads": self._threads}
+        return {"path": self.path, "_kind": self._kind, "_asked": self._asked, "_threads": self._threads}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -114,10 +133,16 @@ class Session:
         DeviceError, MissingExtraError, StudentError
             As :meth:`open`.
         """
-        if self._asked == "cpu" or (self._asked == "auto" and not _knows_cuda()):
+        if self._kind == "cpu" or (self._kind == "auto" and not _knows(_FIRST_GPU)):
             _import_onnxruntime()
             return "cpu"
         return self.open().device
+
+    @property
+    def batch_tokens(self) -> int:
+        """Tokens that a batch should hold on its device: what keeps it busy, or what has been found to fit."""
+        usual = tokens_of_a_batch(self.device)
+        return usual if self.most_tokens is None else min(usual, self.most_tokens)
 
     def open(self, threads: int | None = None) -> OpenGraph:
         """Open the graph, once for each number of threads.
@@ -171,8 +196,9 @@ def _abandon(session: weakref.ref[Session]) -> None:
         inherited._start_empty()
 
 
-def _open(path: Path, asked: str, threads: int) -> OpenGraph:
+def _open(path: Path, name: str, threads: int) -> OpenGraph:
     """Open a session, verify its device and log the choice."""
+    asked = Device.named(name)
     onnxruntime = _import_onnxruntime()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
@@ -181,51 +207,50 @@ def _open(path: Path, asked: str, threads: int) -> OpenGraph:
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3
     inference, problem = None, ""
-    number = int(asked.partition(":")[2] or 0)
-    if asked != "cpu" and _knows_cuda():
-        inference, problem = _open_on_cuda(onnxruntime, path, options, number)
-    elif asked not in ("auto", "cpu"):
-        problem = "the onnxruntime that is installed is built without CUDA"
-    if inference is not None:
-        device = f"cuda:{number}"
-    else:
+    device = _FIRST_GPU if asked.kind == "auto" else asked
+    if device.on_gpu and _knows(device):
+        inference, problem = _open_on_gpu(onnxruntime, path, options, device)
+    elif asked.on_gpu:
+        problem = f"the onnxruntime that is installed is built without {device.build}"
+    if inference is None:
+        device = Device("cpu")
         try:
             # On its own, so that a graph that is broken is told from a device that is not there.
-            inference = onnxruntime.InferenceSession(str(path), options, providers=[_CPU])
+            inference = onnxruntime.InferenceSession(str(path), options, providers=[CPU])
         except Exception as error:  # onnxruntime's errors have no base class of their own
             raise StudentError(f"{path} cannot be opened as an ONNX graph ({error}). Get the student anew.") from error
-        device = "cpu"
-        if asked not in ("auto", "cpu"):
+        if asked.on_gpu:
             raise DeviceError(
-                f"The device {asked!r} cannot be had for {path}: {problem}. See that nvidia-smi lists the GPU, "
-                "uninstall onnxruntime and onnxruntime-gpu, and install 'er-distill[gpu]'; or use device='cpu'."
+                f"The device {name!r} cannot be had for {path}: {problem}. See that nvidia-smi lists the GPU, "
+                f"uninstall onnxruntime and onnxruntime-gpu, and install 'er-distill[gpu]'{_EXTRA_STEP[asked.kind]}; "
+                "or use device='cpu'."
             )
         if problem:
             logger.warning("CUDA is not used: %s", problem)
     logger.info("%s runs on %s, %d thread(s) a run", path.name, device, threads)
     inputs, outputs = ([one.name for one in ends] for ends in (inference.get_inputs(), inference.get_outputs()))
-    return OpenGraph(tuple(inputs), tuple(outputs), device, inference)
+    return OpenGraph(tuple(inputs), tuple(outputs), str(device), inference)
 
 
-def _open_on_cuda(onnxruntime: Any, path: Path, options: Any, number: int) -> tuple[Any, str]:
+def _open_on_gpu(onnxruntime: Any, path: Path, options: Any, device: Device) -> tuple[Any, str]:
     """Return a session that runs on the GPU, or None and what is wrong."""
     said = io.StringIO()
     with contextlib.redirect_stdout(said):  # it prints what it does not find; stdout belongs to our caller
         if hasattr(onnxruntime, "preload_dlls"):
             onnxruntime.preload_dlls()
-    providers = [(_CUDA, {"device_id": number}), _CPU]
     try:
-        inference = onnxruntime.InferenceSession(str(path), options, providers=providers, enable_fallback=0)
+        inference = onnxruntime.InferenceSession(str(path), options, providers=device.providers, enable_fallback=0)
     except Exception as error:
         return None, f"{error}".strip()
-    if _CUDA not in inference.get_providers():
-        return None, " ".join(["onnxruntime fell back to the CPU", *said.getvalue().split("\n")]).strip()
+    if device.provider not in inference.get_providers():
+        got = "CUDA" if device.kind == "tensorrt" and _FIRST_GPU.provider in inference.get_providers() else "the CPU"
+        return None, " ".join([f"onnxruntime fell back to {got}", *said.getvalue().split("\n")]).strip()
     return inference, ""
 
 
-def _knows_cuda() -> bool:
-    """Whether the installed onnxruntime is built with CUDA; whether that works is only seen when a graph is opened."""
-    return _CUDA in _import_onnxruntime().get_available_providers()
+def _knows(device: Device) -> bool:
+    """Whether the installed onnxruntime is built for a GPU; whether that works is only seen when a graph is opened."""
+    return device.provider in _import_onnxruntime().get_available_providers()
 
 
 def _import_onnxruntime() -> Any:

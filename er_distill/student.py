@@ -16,12 +16,12 @@ from tqdm import tqdm
 from er_distill import artefact, lexical
 from er_distill.artefact import Line, Manifest, Variant
 from er_distill.errors import InputError, StudentError, warn
-from er_distill.instructions import instructions, saturates
 from er_distill.pairs import Pairs
 from er_distill.readers import Read, open_reader
 from er_distill.records import Records
 from er_distill.session import Session
 from er_distill.threads import limit_tokenizers
+from er_distill.variants import open_variant
 from er_distill.vectors import Corpus, vectorise
 
 CHUNK_SIZE = 100_000
@@ -54,8 +54,9 @@ class Student:
     def __init__(self, folder: Path, manifest: Manifest, variant: str | None, device: str, threads: int | None) -> None:
         self.folder = folder
         self.manifest = manifest
-        self.variant: Variant = manifest.variant(variant)
         limit_tokenizers(threads)
+        name, graph = open_variant(folder, manifest, variant, device, threads)
+        self.variant: Variant = manifest.variants[name]
         self._trees = Session(folder / manifest.trees, device="cpu", threads=threads)
         try:
             tokenizer = Tokenizer.from_file(str(folder / manifest.tokenizer))
@@ -63,7 +64,6 @@ class Student:
             raise StudentError(
                 f"{folder / manifest.tokenizer} cannot be read ({error}). Get the student anew."
             ) from error
-        graph = Session(folder / self.variant.encoder, device=device, threads=threads)
         self.reader = open_reader(graph, tokenizer, manifest, self.variant)
 
     @classmethod
@@ -82,10 +82,12 @@ class Student:
         source : str, Path or Student
             The name of a bundled student, a student folder, or a loaded student (returned as it is).
         variant : str, optional
-            Which of the student's variants to run; by default the one its manifest names, unless its int8 sums may
-            saturate on this processor and another's cannot (see `er_distill.instructions`). A warning says so.
+            Which of the student's variants to run; by default half precision on a GPU, and on a CPU the one its
+            manifest names, unless its int8 sums may saturate on this processor and another's cannot (see
+            `er_distill.variants`). A warning says so.
         device : str
-            ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:N"``. ``"auto"`` takes a GPU when one really works.
+            ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:N"`` or ``"tensorrt"``. ``"auto"`` takes a GPU when one really
+            works and the student has a variant for it.
         threads : int, optional
             Default: the cores this process may use.
 
@@ -116,7 +118,7 @@ class Student:
                 f"{folder} was fitted on lexical features of version {manifest.lexical}; this er_distill makes "
                 f"version {lexical.VERSION}. Distil it again, or use er_distill {manifest.er_distill}."
             )
-        student = cls(folder, manifest, _safe_variant(folder, manifest, variant), device, threads)
+        student = cls(folder, manifest, variant, device, threads)
         _ = student.device  # a device that cannot be had is found out here, not after blocking
         return student
 
@@ -251,22 +253,6 @@ class Student:
             return np.concatenate([graph.run(block) for block in blocks])
         with ThreadPoolExecutor(workers, thread_name_prefix="er_distill") as pool:
             return np.concatenate(list(pool.map(graph.run, blocks)))
-
-
-def _safe_variant(folder: Path, manifest: Manifest, asked: str | None) -> str:
-    """Return the variant to run, and warn where its scores may be wrong on this processor."""
-    name = manifest.default_variant if asked is None else asked
-    if not saturates(folder / manifest.variant(name).encoder):
-        return name
-    about = f"{folder}: int8 sums of variant {name!r} may saturate on this processor ({instructions().name})."
-    others = [one for one in sorted(manifest.variants) if not saturates(folder / manifest.variants[one].encoder)]
-    if asked is None and others:
-        name = "fp32" if "fp32" in others else others[0]
-        warn(f"{about} Variant {name!r} is used instead.")
-    else:
-        hint = f"use variant {others[0]!r}, or " if others else ""
-        warn(f"{about} Scores may differ from those elsewhere: {hint}export the student again, with 7-bit weights.")
-    return name
 
 
 def _shifted(read: Read, start: int, rows: np.ndarray, progress: Callable[[int], object]) -> np.ndarray:

@@ -8,8 +8,9 @@ and a pair's input is put together in numpy. The result equals what the tokenize
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import chain
 
 import numpy as np
 from tokenizers import Tokenizer
@@ -37,46 +38,71 @@ class TokenTable:
         self.start = np.zeros(len(texts), dtype=np.int64)
         self.length = np.full(len(texts), -1, dtype=np.int32)
         self.flat = np.zeros(1, dtype=np.int32)
+        self._end = 1
         self._tokenizer = tokenizer
         self._max_tokens = max_tokens
 
     def ensure(self, rows: np.ndarray) -> None:
         """Tokenise those of the records `rows` that have not been yet."""
         missing = np.unique(rows[self.length[rows] < 0])
-        parts = [self.flat]
-        end = len(self.flat)
         for begin in range(0, len(missing), _TOKENISE_AT_ONCE):
             block = missing[begin : begin + _TOKENISE_AT_ONCE]
             encodings = self._tokenizer.encode_batch_fast([self.texts[row] for row in block], add_special_tokens=False)
-            for row, encoding in zip(block, encodings, strict=True):
-                ids = np.asarray(encoding.ids[: self._max_tokens], dtype=np.int32)
-                # The true length, also of ids not kept: truncation asks which of two texts is the longer.
-                self.start[row], self.length[row] = end, len(encoding.ids)
-                end += len(ids)
-                parts.append(ids)
-        if len(parts) > 1:
-            self.flat = np.concatenate(parts)
+            kept = [encoding.ids[: self._max_tokens] for encoding in encodings]
+            # The true length, also of ids not kept: truncation asks which of two texts is the longer.
+            self.length[block] = [len(encoding.ids) for encoding in encodings]
+            ends = self._end + np.cumsum([len(ids) for ids in kept])
+            self.start[block] = ends - [len(ids) for ids in kept]
+            self._reserve(int(ends[-1]))
+            self.flat[self._end : ends[-1]] = list(chain.from_iterable(kept))
+            self._end = int(ends[-1])
+
+    def ids(self, rows: np.ndarray, begin: np.ndarray, length: np.ndarray, width: int) -> np.ndarray:
+        """Return the first `length` ids of each of the records `rows` from column `begin` on; zeros elsewhere.
+
+        Parameters
+        ----------
+        rows, begin, length : ndarray of int, shape (b,)
+        width : int
+
+        Returns
+        -------
+        ndarray of int64, shape (b, width)
+        """
+        offset = np.arange(width)[None, :] - begin[:, None]
+        inside = (offset >= 0) & (offset < length[:, None])
+        return self.flat[np.where(inside, self.start[rows][:, None] + offset, 0)].astype(np.int64)  # flat[0] is 0
+
+    def _reserve(self, size: int) -> None:
+        """Make room in steps that grow with what is there, so that many small additions copy it only a few times."""
+        if size > len(self.flat):
+            grown = np.zeros(max(size, len(self.flat) * 5 // 4), dtype=np.int32)
+            grown[: self._end] = self.flat[: self._end]
+            self.flat = grown
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Encoder inputs of pairs of one exact length: no padding, so no attention mask but ones.
+    """Encoder inputs of pairs of one length, or of lengths rounded up to one.
 
     Attributes
     ----------
     rows : ndarray of int64, shape (b,)
         Which pairs these are.
-    input_ids, token_type_ids : ndarray of int64, shape (b, length)
+    input_ids, token_type_ids : ndarray of int64, shape (b, width)
+    lengths : ndarray of int64, shape (b,)
+        Tokens of each pair; what lies behind them is padding.
     """
 
     rows: np.ndarray
     input_ids: np.ndarray
     token_type_ids: np.ndarray
+    lengths: np.ndarray
 
     @cached_property
     def attention_mask(self) -> np.ndarray:
-        """Ones, shape (b, length)."""
-        return np.ones_like(self.input_ids)
+        """1 for a token, 0 for padding; int64, shape (b, width)."""
+        return (np.arange(self.input_ids.shape[1])[None, :] < self.lengths[:, None]).astype(np.int64)
 
 
 class PairEncoder:
@@ -110,10 +136,22 @@ class PairEncoder:
         """Return an empty token table for `texts`."""
         return TokenTable(texts, self.tokenizer, self.budget)
 
-    def batches(self, left: TokenTable, right: TokenTable, pairs: Pairs, batch_size: int) -> Iterator[Batch]:
-        """Yield the pairs' inputs in batches of one exact length, shortest first.
+    def batches(
+        self, left: TokenTable, right: TokenTable, pairs: Pairs, tokens: int, *, multiple: int = 1
+    ) -> Iterator[Batch]:
+        """Yield the pairs' inputs in batches of one length, shortest first.
 
         The two texts of a pair stand in alphabetical order: a score does not depend on which side a record is on.
+
+        Parameters
+        ----------
+        left, right : TokenTable
+            The same one when both sides are one table.
+        pairs : Pairs
+        tokens : int
+            Tokens of a batch, padding included; a pair that is longer comes alone.
+        multiple : int
+            Lengths are rounded up to a multiple of it, at most to `max_length`. With 1 nothing is padded.
         """
         left.ensure(pairs.left)
         right.ensure(pairs.right)
@@ -123,20 +161,36 @@ class PairEncoder:
             bool,
             len(pairs),
         )
-        # One flat buffer for both tables lets either of them stand first.
-        flat = left.flat if right is left else np.concatenate([left.flat, right.flat])
-        shift = 0 if right is left else len(left.flat)
-        start_l, start_r = left.start[pairs.left], right.start[pairs.right] + shift
         len_l, len_r = left.length[pairs.left], right.length[pairs.right]
-        start_a, start_b = np.where(swap, start_r, start_l), np.where(swap, start_l, start_r)
         len_a, len_b = self._truncate(np.where(swap, len_r, len_l), np.where(swap, len_l, len_r))
-        total = len_a + len_b
-        order = np.argsort(total, kind="stable")
-        edges = np.flatnonzero(np.diff(total[order])) + 1
-        for group in np.split(order, edges):
-            for begin in range(0, len(group), batch_size):
-                rows = group[begin : begin + batch_size]
-                yield self._assemble(rows, flat, start_a[rows], start_b[rows], len_a[rows], int(total[rows[0]]))
+        special = self.max_length - self.budget
+        width = np.minimum(-(-(len_a + len_b + special) // multiple) * multiple, self.max_length)
+        order = np.argsort(width, kind="stable")
+        edges = np.flatnonzero(np.diff(width[order])) + 1
+        for group in np.split(order, edges) if len(order) else ():
+            size = max(1, tokens // int(width[group[0]]))
+            for begin in range(0, len(group), size):
+                rows = group[begin : begin + size]
+                yield self._assemble(
+                    rows, left, right, pairs.take(rows), swap[rows], len_a[rows], len_b[rows], int(width[rows[0]])
+                )
+
+    def blocks(
+        self, left: TokenTable, right: TokenTable, pairs: Pairs, size: int, tokens: int, *, multiple: int = 1
+    ) -> Iterator[Batch]:
+        """Yield batches of `size` pairs after each other: the records of the first are tokenised before it, no others.
+
+        Parameters
+        ----------
+        left, right, pairs, tokens, multiple
+            As for :meth:`batches`.
+        size : int
+            Pairs of a block.
+        """
+        for begin in range(0, len(pairs), size):
+            rows = slice(begin, begin + size)
+            for batch in self.batches(left, right, pairs.take(rows), tokens, multiple=multiple):
+                yield replace(batch, rows=batch.rows + begin)
 
     def _truncate(self, len_a: np.ndarray, len_b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Lengths after the tokenizer library's ``longest_first`` rule: the longer text gives way."""
@@ -153,28 +207,26 @@ class PairEncoder:
     def _assemble(
         self,
         rows: np.ndarray,
-        flat: np.ndarray,
-        start_a: np.ndarray,
-        start_b: np.ndarray,
+        left: TokenTable,
+        right: TokenTable,
+        pairs: Pairs,
+        swap: np.ndarray,
         len_a: np.ndarray,
-        total: int,
+        len_b: np.ndarray,
+        width: int,
     ) -> Batch:
-        n_prefix, n_middle, n_suffix = len(self._prefix), len(self._middle), len(self._suffix)
-        length = total + n_prefix + n_middle + n_suffix
-        position = np.arange(length)[None, :]
-        end_a = (n_prefix + len_a)[:, None]
-        begin_b = end_a + n_middle
-        end_b = length - n_suffix
-        in_a = (position >= n_prefix) & (position < end_a)
-        in_b = (position >= begin_b) & (position < end_b)
-        source = np.where(in_a, start_a[:, None] + position - n_prefix, start_b[:, None] + position - begin_b)
-        ids = flat[np.where(in_a | in_b, source, 0)].astype(np.int64)
+        begin_a = np.full(len(rows), len(self._prefix))
+        end_a = begin_a + len_a
+        begin_b = end_a + len(self._middle)
+        end_b = begin_b + len_b
+        ids = left.ids(pairs.left, np.where(swap, begin_b, begin_a), np.where(swap, len_b, len_a), width)
+        ids += right.ids(pairs.right, np.where(swap, begin_a, begin_b), np.where(swap, len_a, len_b), width)
         prefix_types, type_a, middle_types, type_b, suffix_types = self._types
-        types = np.where(position >= begin_b, type_b, type_a).astype(np.int64) + np.zeros_like(ids)
-        ids[:, :n_prefix], types[:, :n_prefix] = self._prefix, prefix_types
-        for k in range(n_middle):
-            at = end_a[:, 0] + k
-            ids[np.arange(len(rows)), at] = self._middle[k]
-            types[np.arange(len(rows)), at] = middle_types[k]
-        ids[:, end_b:], types[:, end_b:] = self._suffix, suffix_types
-        return Batch(rows, ids, types)
+        types = np.where(np.arange(width) >= begin_b[:, None], type_b, type_a).astype(np.int64)
+        ids[:, : len(self._prefix)], types[:, : len(self._prefix)] = self._prefix, prefix_types
+        every = np.arange(len(rows))
+        for begin, inserted, kinds in ((end_a, self._middle, middle_types), (end_b, self._suffix, suffix_types)):
+            for k in range(len(inserted)):
+                ids[every, begin + k] = inserted[k]
+                types[every, begin + k] = kinds[k]
+        return Batch(rows, ids, types, end_b + len(self._suffix))

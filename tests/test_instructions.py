@@ -22,7 +22,7 @@ NO_VNNI = Instructions("AVX2 without VNNI", exact=False)
 
 @pytest.fixture
 def without_vnni(monkeypatch: pytest.MonkeyPatch) -> None:
-    for place in (module, er_distill.cli.about, er_distill.student):
+    for place in (module, er_distill.cli.about, er_distill.variants):
         monkeypatch.setattr(place, "instructions", lambda: NO_VNNI)
 
 

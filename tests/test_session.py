@@ -51,7 +51,7 @@ def graphs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, PairEncoder]
 
 
 def logits_of(
-    session: Session, encoder: PairEncoder, pairs: Pairs, *, one_by_one: bool, size: int = 64, progress: Any = None
+    session: Session, encoder: PairEncoder, pairs: Pairs, *, one_by_one: bool, size: int = 1_024, progress: Any = None
 ) -> np.ndarray:
     left, right, _, _ = product_task()
     batches = encoder.batches(encoder.table(left), encoder.table(right), pairs, size)
@@ -73,7 +73,7 @@ def scored(
 @given(
     seed=st.integers(0, 2**16),
     n=st.integers(1, 80),
-    size=st.sampled_from([1, 3, 64]),
+    size=st.sampled_from([1, 50, 1_024]),
     threads=st.sampled_from([1, 2, 3]),
 )
 def test_order_batches_threads_and_company_do_not_change_a_score(
@@ -120,7 +120,7 @@ def test_batches_are_read_as_they_are_needed(graphs: tuple[Path, PairEncoder]) -
     def batches() -> Iterator[Any]:
         nonlocal read, furthest
         for _ in range(20):
-            for batch in encoder.batches(encoder.table(left), encoder.table(right), pairs, 64):
+            for batch in encoder.batches(encoder.table(left), encoder.table(right), pairs, 1_024):
                 read += len(batch.rows)
                 furthest = max(furthest, read - scored)
                 yield batch
@@ -139,7 +139,7 @@ def test_batches_are_read_as_they_are_needed(graphs: tuple[Path, PairEncoder]) -
 def test_failure_in_a_thread_is_raised(graphs: tuple[Path, PairEncoder]) -> None:
     encoder = graphs[1]
     session = Session(graphs[0] / "encoder.int8.onnx", threads=2)
-    (batch, *_) = encoder.batches(*(encoder.table(texts) for texts in product_task()[:2]), product_task()[2], 64)
+    (batch, *_) = encoder.batches(*(encoder.table(texts) for texts in product_task()[:2]), product_task()[2], 1_024)
     with pytest.raises(IndexError):
         encoder_logits(session, [batch] * 3, 0, one_by_one=True)
 
@@ -263,7 +263,7 @@ def test_cuda_that_does_not_work_is_found_out(
     path = graphs[0] / "encoder.fp32.onnx"
     with pytest.raises(DeviceError, match=f"'cuda:1' cannot be had.*{reason}"):
         _ = Session(path, device="cuda:1").device
-    assert fake.tried[0] == [("CUDAExecutionProvider", {"device_id": 1}), "CPUExecutionProvider"]
+    assert fake.tried[0] == [("CUDAExecutionProvider", {"device_id": 1, "use_tf32": 0}), "CPUExecutionProvider"]
     with caplog.at_level(logging.WARNING, logger="er_distill"):
         assert Session(path).device == "cpu"
     assert "CUDA is not used" in caplog.text

@@ -39,9 +39,16 @@ def byte_pairs() -> Tokenizer:
 
 
 @pytest.mark.parametrize("make", [wordpiece, byte_pairs])
-@given(left=TEXTS, right=TEXTS, max_length=st.integers(8, 40), batch_size=st.integers(1, 7))
+@given(
+    left=TEXTS,
+    right=TEXTS,
+    max_length=st.integers(8, 40),
+    tokens=st.integers(1, 300),
+    multiple=st.sampled_from([1, 8]),
+    block=st.integers(1, 40),
+)
 def test_assembled_ids_are_the_tokenizers(
-    make, left: list[str], right: list[str], max_length: int, batch_size: int
+    make, left: list[str], right: list[str], max_length: int, tokens: int, multiple: int, block: int
 ) -> None:
     tokenizer = make()
     i, j = (axis.ravel() for axis in np.meshgrid(np.arange(len(left)), np.arange(len(right))))
@@ -49,14 +56,21 @@ def test_assembled_ids_are_the_tokenizers(
     tokenizer.no_padding()
     tokenizer.enable_truncation(max_length, strategy="longest_first")
     seen = []
-    for batch in encoder.batches(
-        encoder.table(left), encoder.table(right), Pairs(i, j, len(left), len(right)), batch_size
-    ):
-        assert len(batch.rows) <= batch_size
-        for row, ids, types in zip(batch.rows, batch.input_ids, batch.token_type_ids, strict=True):
+    pairs = Pairs(i, j, len(left), len(right))
+    for batch in encoder.blocks(encoder.table(left), encoder.table(right), pairs, block, tokens, multiple=multiple):
+        width = batch.input_ids.shape[1]
+        assert len(batch.rows) == 1 or batch.input_ids.size <= tokens
+        assert width <= max_length
+        assert width == max_length or width % multiple == 0
+        for row, ids, types, mask in zip(
+            batch.rows, batch.input_ids, batch.token_type_ids, batch.attention_mask, strict=True
+        ):
             expected = tokenizer.encode(*sorted([left[i[row]], right[j[row]]]))
-            assert ids.tolist() == expected.ids
-            assert types.tolist() == expected.type_ids
+            size = len(expected.ids)
+            assert width - size < multiple
+            assert ids[:size].tolist() == expected.ids
+            assert types[:size].tolist() == expected.type_ids
+            assert mask.tolist() == [1] * size + [0] * (width - size)
             seen.append(row)
     assert sorted(seen) == list(range(len(i)))
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from er_distill.devices import CPU_TOKENS
 from er_distill.errors import InputError, did_you_mean
 from er_distill.logits import encoder_logits
 from er_distill.pairs import Pairs
@@ -35,8 +36,6 @@ ONE_BY_ONE = frozenset({"int8"})
 
 LIMITS = {"fp32": 1e-4, "fp16": 0.01}
 """By how much a graph's probability may differ from its model's; int8 is held to its decisions alone."""
-
-_BATCH = 64
 
 
 class _LogitOnly(torch.nn.Module):
@@ -202,6 +201,6 @@ def graph_logits(
     encoder = PairEncoder(model.tokenizer, model.max_length)
     left = encoder.table(left_texts)
     right = left if right_texts is None else encoder.table(right_texts)
-    batches = encoder.batches(left, right, pairs, _BATCH)
+    batches = encoder.batches(left, right, pairs, CPU_TOKENS)
     session = Session(path, device="cpu")
     return encoder_logits(session, batches, len(pairs), one_by_one=one_by_one, progress=progress)

@@ -20,6 +20,7 @@ try:
 except ImportError as error:
     raise missing_extra(error) from error
 
+_TOKENS_AT_ONCE = 65_536
 # Votes of several teachers are averaged in floats: a sum this little above 1 still is one choice.
 _ONE_CHOICE = 1.001
 
@@ -137,7 +138,7 @@ def cut_into_lists(
         left = encoder.table(task.left_texts)
         right = left if task.right_texts is None else encoder.table(task.right_texts)
         inputs: dict[int, tuple[np.ndarray, np.ndarray]] = {}
-        for batch in encoder.batches(left, right, pairs, 1_024):
+        for batch in encoder.batches(left, right, pairs, _TOKENS_AT_ONCE):
             ids, types = batch.input_ids.astype(np.int32), batch.token_type_ids.astype(np.int8)
             inputs.update(zip(batch.rows.tolist(), zip(ids, types, strict=True), strict=True))
         order = np.argsort(pairs.left, kind="stable")

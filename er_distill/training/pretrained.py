@@ -24,7 +24,7 @@ try:
 except ImportError as error:
     raise missing_extra(error) from error
 
-_PREDICT_AT_ONCE = 64
+_PREDICT_AT_ONCE = 4_096  # tokens
 _WEIGHTS = ("model*.safetensors", "pytorch_model*.bin")
 
 
