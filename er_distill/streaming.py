@@ -49,6 +49,8 @@ class Stream:
         Whether a pair is judged beside the other candidates of its records.
     corpus : Corpus, optional
         The tables' vectors, when they have been made already.
+    similarity : Similarity, optional
+        What compares the tables' records, instead of `corpus`: streams that come one after the other can share it.
 
     Raises
     ------
@@ -65,6 +67,7 @@ class Stream:
         *,
         context: bool = True,
         corpus: Corpus | None = None,
+        similarity: lexical.Similarity | None = None,
     ) -> None:
         if right is None and context and student.manifest.reader == "lists":
             raise InputError(
@@ -74,7 +77,9 @@ class Stream:
         warn_if_not_latin(left, right)
         self._student = student
         self._texts = left.texts, None if right is None else right.texts
-        self._similarity = lexical.Similarity(vectorise(left, right) if corpus is None else corpus)
+        if similarity is None:
+            similarity = lexical.Similarity(vectorise(left, right) if corpus is None else corpus)
+        self._similarity = similarity
         self.statistics = (
             ListStatistics(len(left), len(left if right is None else right), right is None) if context else None
         )
