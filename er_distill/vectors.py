@@ -111,7 +111,7 @@ def normalise(text: str) -> str:
 def _normalised(column: np.ndarray) -> np.ndarray:
     """Normalise each value once: equal values are one object, which counts where a town stands in many records."""
     clean = {value: normalise(value) for value in set(column.tolist())}
-    return np.array([clean[value] for value in column.tolist()], dtype=object)
+    return np.fromiter(map(clean.__getitem__, column.tolist()), dtype=object, count=len(column))
 
 
 def vectorise(left: Records, right: Records | None = None, *, word_ids: dict[str, int] | None = None) -> Corpus:
@@ -191,13 +191,28 @@ def _idf(matrices: Sequence[sparse.csr_array], total: int) -> np.ndarray:
 
 def _words(table: Records, clean: list[np.ndarray]) -> Iterator[list[str]]:
     """The words of each record, repeats included."""
-    for raw, parts in zip(table.texts, zip(*(column.tolist() for column in clean), strict=True), strict=True):
-        tokens = " ".join(parts).split()
-        # A model number is written ps-lx350h and pslx350h: the joined form makes the two meet.
-        if "-" in raw or "/" in raw or "." in raw:
-            joined = (code.translate(_JOINED) for code in _SPLIT_CODE.findall(raw.lower()))
-            tokens.extend(code for code in joined if _DIGIT.search(code))
-        yield tokens
+    # A model number is written ps-lx350h and pslx350h: the joined form makes the two meet.
+    codes = [(column, found) for column in table.values if (found := _joined_codes(column))]
+    for begin in range(0, len(table), _ROWS_AT_ONCE):
+        rows = slice(begin, begin + _ROWS_AT_ONCE)
+        found_in = [(column[rows].tolist(), found) for column, found in codes]
+        for row, parts in enumerate(zip(*(column[rows].tolist() for column in clean), strict=True)):
+            tokens = " ".join(parts).split()
+            for column, found in found_in:
+                tokens.extend(found.get(column[row], ()))
+            yield tokens
+
+
+def _joined_codes(column: np.ndarray) -> dict[str, list[str]]:
+    """The codes with a digit in the values that have any, without their separators."""
+    found = {}
+    for value in set(column.tolist()):
+        if ("-" in value or "/" in value or "." in value) and _DIGIT.search(value):
+            joined = (code.translate(_JOINED) for code in _SPLIT_CODE.findall(value.lower()))
+            codes = [code for code in joined if _DIGIT.search(code)]
+            if codes:
+                found[value] = codes
+    return found
 
 
 def word_columns(rows: Iterator[list[str]], word_ids: dict[str, int]) -> tuple[np.ndarray, np.ndarray]:
