@@ -95,7 +95,7 @@ class Cluster:
         records = left.records, None if right is None else right.records
         warn_if_not_latin(*records)
         corpus = vectorise(*records)
-        self.tables = Tables(ids_alone(left), None if right is None else ids_alone(right), corpus)
+        self.tables = Tables(ids_alone(left), None if right is None else ids_alone(right), corpus, options.threads)
         self._session, self._student, self._options = session, student, options
         self._shared = session.sparkContext.broadcast(self.tables)
         self._tasks = options.partitions or _TASKS_PER_CORE * session.sparkContext.defaultParallelism
@@ -111,7 +111,7 @@ class Cluster:
         sides = []
         for side in SIDES if both else SIDES[:1]:
             rows = self._session.range(0, len(getattr(self.tables.corpus, side)), 1, self._tasks)
-            work = partial(workers.block, self._shared, rules, side, self._options.threads)
+            work = partial(workers.block, self._shared, rules, side)
             sides.append(rows.mapInArrow(work, f"{CODES}, found int"))
         everything = sides[0] if len(sides) == 1 else sides[0].union(sides[1])
         grouped = everything.repartition(self._tasks, "left").groupBy("left", "right")

@@ -160,14 +160,16 @@ def link(
     work = cluster.work(found)
     if decision.by_list:
         matches = cluster.decided(work, found, decision, schema)
-        # The candidates stay cached as long as the result may be computed; without them it is computed anew.
-        weakref.finalize(matches, found.unpersist).atexit = False
     else:
         first, second, scores = cluster.above(work, found, decision.threshold or 0.0)
         found.unpersist()
         chosen = decision.matches(Pairs(first, second, len(a.records), len(b.records)), scores)
         matches = left.sparkSession.createDataFrame(matches_with_ids(cluster.tables, chosen), schema)
-    return matches if how == "ids" else beside(matches, *sides, how, suffixes)
+    result = matches if how == "ids" else beside(matches, *sides, how, suffixes)
+    if decision.by_list:
+        # The candidates stay cached as long as the result is at hand; what is made of it finds them anew after that.
+        weakref.finalize(result, found.unpersist).atexit = False
+    return result
 
 
 def dedupe(

@@ -62,13 +62,21 @@ class StudentAt:
         from pyspark import TaskContext
 
         task: Any = TaskContext.get()
-        device, threads = self.device, self.threads
+        device = self.device
         gpu = task.resources().get("gpu")
         if gpu is not None and device in ("auto", "cuda"):
             device = f"cuda:{int(gpu.addresses[0])}"
-        if threads is None and not os.environ.get(VARIABLE):
-            threads = task.cpus()
-        return _loaded(replace(self, device=device, threads=threads))
+        return _loaded(replace(self, device=device, threads=threads_of_task(self.threads)))
+
+
+def threads_of_task(threads: int | None) -> int | None:
+    """Return `threads`; by default the cores that Spark gave the task, unless ``ER_DISTILL_THREADS`` decides."""
+    from pyspark import TaskContext
+
+    if threads is not None or os.environ.get(VARIABLE):
+        return threads
+    task: Any = TaskContext.get()
+    return int(task.cpus())
 
 
 def student_on_workers(

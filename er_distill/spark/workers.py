@@ -10,6 +10,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from er_distill.deciding import Decision
 from er_distill.errors import ErDistillWarning
 from er_distill.pairs import Pairs
 from er_distill.records import Records
-from er_distill.spark.students import StudentAt
+from er_distill.spark.students import StudentAt, threads_of_task
 from er_distill.streaming import ListStatistics, Stream
 from er_distill.tables import Matches, Table, open_frame, pairs_of, table_of_matches
 from er_distill.vectors import Corpus
@@ -46,11 +47,14 @@ class Tables:
     right : Table or None
         None when both sides are one table.
     corpus : Corpus
+    threads : int or None
+        As in `er_distill.spark.link`.
     """
 
     left: Table
     right: Table | None
     corpus: Corpus
+    threads: int | None
 
     @property
     def records(self) -> tuple[Records, Records | None]:
@@ -60,6 +64,11 @@ class Tables:
     def pairs(self, left: np.ndarray, right: np.ndarray) -> Pairs:
         """Return pairs of row numbers."""
         return Pairs(left, right, len(self.corpus.left), len(self.corpus.right), self.right is None)
+
+    @cached_property
+    def similarity(self) -> lexical.Similarity:
+        """What compares the records, made once a worker."""
+        return lexical.Similarity(self.corpus, threads=threads_of_task(self.threads))
 
     def statistics(self) -> ListStatistics:
         """Return empty statistics of candidate lists."""
@@ -89,14 +98,14 @@ class Work:
         """Yield rows of whole candidate lists and their probabilities."""
         tables: Tables = self.tables.value
         context = self.statistics is not None
-        stream = Stream(self.student.open(), *tables.records, context=context, corpus=tables.corpus)
+        stream = Stream(self.student.open(), *tables.records, context=context, similarity=tables.similarity)
         if stream.statistics is not None:
             stream.statistics.take_up(self.statistics.value)
         for rows in lists_in_memory(pairs, self.chunk_size):
             yield rows, stream.score(pairs.take(rows))
 
 
-def block(tables: Any, rules: Sequence[Rule], side: str, threads: int | None, batches: Batches) -> Batches:
+def block(tables: Any, rules: Sequence[Rule], side: str, batches: Batches) -> Batches:
     """Find the candidates of some records of one side, given by row (column ``id``), among all of the other.
 
     Yields ``left``, ``right``, ``found``: twice the number of the rule that found the pair, and one more where it was
@@ -113,6 +122,7 @@ def block(tables: Any, rules: Sequence[Rule], side: str, threads: int | None, ba
     vectors = (corpus.left, corpus.right) if side == "left" else (corpus.right, corpus.left)
     part = Corpus(corpus.vocabulary, vectors[0].take(rows), vectors[1])
     asking = Records(own.name, own.ids[rows], own.fields, tuple(column[rows] for column in own.values))
+    threads = threads_of_task(shared.threads)
     for number, rule in enumerate(rules):
         if side == "right" and not (isinstance(rule, TopK) and rule.mode != "left"):
             continue  # what the left side finds is all
@@ -148,8 +158,7 @@ def summarise(tables: Any, chunk_size: int, batches: Batches) -> Batches:
     `er_distill.lexical.CONTEXT_OF`, its best two values.
     """
     shared: Tables = tables.value
-    similarity = lexical.Similarity(shared.corpus)
-    statistics = shared.statistics()
+    similarity, statistics = shared.similarity, shared.statistics()
     for batch in batches:
         pairs = _pairs_by_code(shared, pa.Table.from_batches([batch]))
         for begin in range(0, len(pairs), chunk_size):
