@@ -1,9 +1,9 @@
-"""What the bundled student's encoder starts from: the lowest half of a bigger one, taught by trees.
+"""What the bundled student's encoder starts from: the lowest half of all-MiniLM-L6-v2, taught by trees.
 
 Three layers learn more slowly what six do, and a teacher's labels are few. So the small encoder learns first from
 candidate lists of the same tasks that nobody labelled: trees on the lexical features, fitted to the labels outside the
 held-out fold, say how likely each candidate is, and these probabilities are its labels (Hinton, Vinyals, Dean 2015,
-arXiv 1503.02531, at temperature 1). No gold is read. Two CPU cores take some three minutes.
+arXiv 1503.02531, at temperature 1). No gold is read. Two CPU cores take some eight minutes.
 """
 
 from __future__ import annotations
@@ -25,24 +25,26 @@ from er_distill.training.trees import TreesConfig, fit_trees
 
 LAYERS = 3
 MAX_LENGTH = 96  # tokens a pair
-UNLABELLED_PAIRS = 1_000  # of each task
-EPOCHS = 1
+PAIRS = 2_500  # of each task
+EPOCHS = 2
 LEARNING_RATE = 1.5e-4
 SEED = 0
 
 log = logging.getLogger(__name__)
 
 
-def default_base(tasks: Sequence[LabelledTask], base: str, run: Run) -> Path:
+def default_base(tasks: Sequence[LabelledTask], base: str, run: Run, pairs: int = PAIRS) -> Path:
     """Train the base, or find it in the run folder.
 
     Parameters
     ----------
     tasks : sequence of LabelledTask
-        With the folds that the student will be made with; each pair of two tables.
+        Links, with the folds that the student is made with.
     base : str
-        The encoder whose lowest layers it starts with.
+        Folder of the encoder whose lowest layers it starts with.
     run : Run
+    pairs : int
+        Of each task, that trees label.
 
     Returns
     -------
@@ -54,7 +56,7 @@ def default_base(tasks: Sequence[LabelledTask], base: str, run: Run) -> Path:
     )
 
     def make(folder: Path) -> None:
-        learned = [(task, np.arange(len(task.known))) for task in taught_by_trees(tasks)]
+        learned = [(task, np.arange(len(task.known))) for task in taught_by_trees(tasks, pairs)]
         EncoderTier(config).train(learned, [], folder, progress=run.progress)
 
     inputs = {
@@ -62,13 +64,13 @@ def default_base(tasks: Sequence[LabelledTask], base: str, run: Run) -> Path:
         "tasks": [(content_of(task.candidates), task.known, task.target, task.fold) for task in tasks],
         "config": dataclasses.replace(config, base=""),
         "base": Path(base),
-        "pairs": UNLABELLED_PAIRS,
+        "pairs": pairs,
     }
     return run.stage("base", inputs, make).folder
 
 
-def taught_by_trees(tasks: Sequence[LabelledTask]) -> list[LabelledTask]:
-    """Return the tasks with labels by trees, on some lists that have none of a teacher."""
+def taught_by_trees(tasks: Sequence[LabelledTask], pairs: int) -> list[LabelledTask]:
+    """Return the tasks with labels by trees, on about so many pairs of each: lists that have no label of a teacher."""
     trees = fit_trees(
         [task.tree_task(task.features(task.known), task.fold != HELD_OUT_FOLD) for task in tasks], TreesConfig()
     )
@@ -78,7 +80,7 @@ def taught_by_trees(tasks: Sequence[LabelledTask]) -> list[LabelledTask]:
         left = task.candidates.pairs.left
         queries = rng.permutation(np.unique(left[task.unlabelled]))
         size = np.bincount(left, minlength=task.candidates.pairs.n_left)[queries]
-        known = np.flatnonzero(np.isin(left, queries[np.cumsum(size) <= UNLABELLED_PAIRS]))
+        known = np.flatnonzero(np.isin(left, queries[np.cumsum(size) <= pairs]))
         query = left[known]
         target = expit(trees.decision_function(task.features(known)))
         order = np.argsort(query, kind="stable")
