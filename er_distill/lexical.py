@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from scipy import sparse
 
+from er_distill.aside import Aside
 from er_distill.pairs import Pairs
 from er_distill.threads import thread_count
 from er_distill.values import FieldValues
@@ -242,7 +243,7 @@ class Similarity:
 
 
 def features(
-    corpus: Corpus, pairs: Pairs, *, context: bool = True, chunk_size: int
+    corpus: Corpus, pairs: Pairs, *, context: bool = True, chunk_size: int, threads: int | None = None
 ) -> Iterator[tuple[slice, np.ndarray]]:
     """Yield the features of the pairs, a chunk at a time.
 
@@ -254,7 +255,10 @@ def features(
     context : bool
         Without context, its features are NaN.
     chunk_size : int
-        Pairs a chunk.
+        Pairs a chunk. Memory is bounded by it: between the two passes that context takes, the similarities of several
+        chunks are on disk, 132 bytes a pair, or where there is no room are made twice.
+    threads : int, optional
+        As for :class:`Similarity`.
 
     Yields
     ------
@@ -262,20 +266,28 @@ def features(
         The pairs of this chunk.
     features : ndarray of float32, shape (rows, len(FEATURES))
     """
-    similarity = Similarity(corpus)
+    similarity = Similarity(corpus, threads=threads)
     chunks = [slice(begin, begin + chunk_size) for begin in range(0, len(pairs), chunk_size)]
-    lists = ListContext(pairs.n_left, pairs.n_right, pairs.one_table) if context else None
-    kept = None
-    if lists is not None:
+    if not context:
         for rows in chunks:
-            kept = similarity(pairs.left[rows], pairs.right[rows])
-            lists.add(pairs.left[rows], pairs.right[rows], kept)
-    for rows in chunks:
-        i, j = pairs.left[rows], pairs.right[rows]
-        # Similarities are made again rather than kept: memory is bounded by the chunk. A single chunk is still at hand.
-        values = kept if kept is not None and len(chunks) == 1 else similarity(i, j)
-        around = np.full((len(i), len(CONTEXT)), np.nan, np.float32) if lists is None else lists.of(i, j, values)
-        yield rows, np.hstack([values, around])
+            values = similarity(pairs.left[rows], pairs.right[rows])
+            yield rows, np.hstack([values, np.full((len(values), len(CONTEXT)), np.nan, dtype=np.float32)])
+        return
+    lists = ListContext(pairs.n_left, pairs.n_right, pairs.one_table)
+    values = np.empty((0, len(SIMILARITIES)), dtype=np.float32)
+    with Aside(len(pairs) * values.itemsize * len(SIMILARITIES) if len(chunks) > 1 else 0) as aside:
+        for rows in chunks:
+            values = similarity(pairs.left[rows], pairs.right[rows])
+            lists.add(pairs.left[rows], pairs.right[rows], values)
+            aside.put(values)
+        aside.rewind()
+        for rows in chunks:
+            i, j = pairs.left[rows], pairs.right[rows]
+            if len(chunks) > 1:  # a single chunk is still at hand
+                values = np.empty((len(i), len(SIMILARITIES)), dtype=np.float32)
+                if not aside.take(values):
+                    values = similarity(i, j)
+            yield rows, np.hstack([values, lists.of(i, j, values)])
 
 
 _SUMS = ("words", "word_weight", "word_squares", "numbers", "number_weight", "grams", "gram_weight", "gram_squares")

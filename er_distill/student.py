@@ -6,7 +6,7 @@ import sys
 import unicodedata
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -199,13 +199,18 @@ class Student:
     ) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
         """Yield each chunk's rows, lexical logits and encoder logits (NaN where the encoder did not look)."""
         corpus = vectorise(left, right) if corpus is None else corpus
-        read = self.reader.over(left.texts, None if right is None else right.texts, pairs, context=context)
+
+        @cache  # what many pairs never need: texts of all records
+        def read() -> Read:
+            return self.reader.over(left.texts, None if right is None else right.texts, pairs, context=context)
+
+        features = lexical.features(corpus, pairs, context=context, chunk_size=chunk_size, threads=self._trees.threads)
         with tqdm(
             total=len(pairs), desc="scoring", unit="pair", unit_scale=True, disable=not progress, file=sys.stderr
         ) as bar:
-            for rows, features in lexical.features(corpus, pairs, context=context, chunk_size=chunk_size):
+            for rows, of_rows in features:
                 of_chunk = None if wanted is None else wanted[rows]
-                yield rows, *self.tiers(features, partial(_shifted, read, rows.start), bar.update, of_chunk)
+                yield rows, *self.tiers(of_rows, partial(_shifted, read, rows.start), bar.update, of_chunk)
 
     def tiers(
         self,
@@ -255,9 +260,9 @@ class Student:
             return np.concatenate(list(pool.map(graph.run, blocks)))
 
 
-def _shifted(read: Read, start: int, rows: np.ndarray, progress: Callable[[int], object]) -> np.ndarray:
+def _shifted(read: Callable[[], Read], start: int, rows: np.ndarray, progress: Callable[[int], object]) -> np.ndarray:
     """Read pairs whose rows are counted from `start`."""
-    return read(start + rows, progress)
+    return read()(start + rows, progress)
 
 
 def sigmoid(lexical_logit: np.ndarray, encoder_logit: np.ndarray | float, line: Line) -> np.ndarray:
@@ -278,7 +283,8 @@ def probability(variant: Variant, lexical_logit: np.ndarray, encoder_logit: np.n
 def warn_if_not_latin(left: Records, right: Records | None) -> None:
     """Warn of tables in scripts that an English encoder has hardly seen."""
     for table in (left,) if right is None else (left, right):
-        letters = [char for text in table.texts[:_LATIN_SAMPLE] for char in text[:200] if char.isalpha()]
+        head = zip(*(column[:_LATIN_SAMPLE] for column in table.values), strict=True)
+        letters = [char for row in head for char in " ".join(filter(None, row))[:200] if char.isalpha()]
         other = sum(ord(char) > _LATIN_END and "LATIN" not in unicodedata.name(char, "") for char in letters)
         if other > len(letters) / 2:
             warn(

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import errno
+import io
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from er_distill import lexical
+from er_distill import aside, lexical
 from er_distill.lexical import CONTEXT, FEATURES, SIMILARITIES, ListContext, Similarity
 from er_distill.pairs import Pairs
 from er_distill.records import Records
@@ -44,6 +48,33 @@ def test_chunks_never_change_a_feature(left, right, chunk_size: int) -> None:
     a, b = records(left), records(right)
     pairs = all_pairs(a, b)
     np.testing.assert_array_equal(features(a, b, pairs, chunk_size), features(a, b, pairs, 1_000))
+
+
+@pytest.mark.parametrize("room", [0, 1 << 40])
+def test_a_full_disk_never_changes_a_feature(room: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    a = records([("sony dsc-w120", ""), ("canon eos 5d", "12"), ("50 mm lens", "a"), ("sony camera", "12")])
+    pairs = all_pairs(a, a)
+    whole = features(a, a, pairs, 1_000)
+    compared = []
+    compare = Similarity.__call__
+    monkeypatch.setattr(Similarity, "__call__", lambda self, i, j: compared.append(len(i)) or compare(self, i, j))
+    monkeypatch.setattr(aside.shutil, "disk_usage", lambda folder: SimpleNamespace(free=room))
+    np.testing.assert_array_equal(features(a, a, pairs, 3), whole)
+    assert sum(compared) == (len(pairs) if room else 2 * len(pairs))
+
+
+def test_what_the_disk_cannot_take_is_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Full(io.BytesIO):
+        def write(self, data: memoryview) -> int:
+            if self.tell():
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return super().write(data)
+
+    a = records([("sony dsc-w120", ""), ("canon eos 5d", "12"), ("50 mm lens", "a")])
+    pairs = all_pairs(a, a)
+    whole = features(a, a, pairs, 1_000)
+    monkeypatch.setattr(aside.tempfile, "TemporaryFile", lambda **options: Full())
+    np.testing.assert_array_equal(features(a, a, pairs, 2), whole)
 
 
 @given(left=ROWS, right=ROWS)
