@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import sys
@@ -277,7 +278,10 @@ class TestErrors:
             (lambda: doors.link(people, people.where("id > 5")), "right has no rows"),
             (lambda: doors.link(people, people, matching="some"), "matching='some' is not known"),
             (lambda: doors.link(people, people, how="outer"), "how='outer' is not known"),
-            (lambda: doors.link(people, people, how="left", suffixes=("", "")), "give two columns the name 'name'"),
+            (
+                lambda: doors.link(people, people, how="left", suffixes=("", "")),
+                "suffixes=.* give two columns the name 'name'",
+            ),
             (lambda: doors.link(people, people, blocking=[Exact("town")]), "no compared column 'town' on both sides"),
             (lambda: doors.link(people, people, blocking=[], pairs=pairs), "pairs= brings candidate pairs"),
             (lambda: doors.link(people, people, student=SimpleNamespace()), "cannot be sent to workers"),
@@ -303,6 +307,21 @@ def test_without_pyspark(monkeypatch: pytest.MonkeyPatch) -> None:
     table = pa.table({"id": [1, 2], "name": ["ann", "bob"]})
     with pytest.raises(MissingExtraError, match=r"pip install 'er-distill\[spark\]'"):
         doors.dedupe(table)
+
+
+@pytest.mark.needs("pyspark", "onnxruntime")
+@needs_bundled_student
+def test_page(session: Any) -> None:
+    page = (Path(__file__).parent.parent / "docs" / "spark.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(compile(block, "docs/spark.md", "exec"), names)
+    found = {(row["left_id"], row["right_id"]): row["score"] for row in rows(names["matches"])}
+    assert found.keys() == {("s1", "f2"), ("s2", "f1")}
+    assert {(row["left_id"], row["right_id"]) for row in rows(names["ranked"]) if row["rank"] == 1} >= found.keys()
+    entity = {row["id"]: row["entity_id"] for row in rows(names["entities"])}
+    assert entity["s1"] == entity["f2"] != entity["s2"] == entity["f1"]
+    assert {(row["left_id"], row["right_id"]) for row in rows(names["scored"])} == found.keys()
 
 
 @pytest.mark.needs("pyspark", "onnxruntime")
@@ -346,7 +365,7 @@ def test_device_and_threads_are_those_of_the_task(
     resources = {} if addresses_of_gpus is None else {"gpu": SimpleNamespace(addresses=addresses_of_gpus)}
     task = SimpleNamespace(cpus=lambda: 2, resources=lambda: resources)
     monkeypatch.setattr(TaskContext, "get", classmethod(lambda _: task))
-    monkeypatch.setattr(students, "_loaded", lambda student: student)
+    monkeypatch.setattr(students, "_loaded", lambda student: student)  # it says how it would be loaded
     monkeypatch.setenv("ER_DISTILL_THREADS", variable)
     opened: Any = StudentAt("default", "", device, threads).open()
     assert (opened.device, opened.threads) == wanted

@@ -114,19 +114,18 @@ class Cluster:
             work = partial(workers.block, self._shared, rules, side)
             sides.append(rows.mapInArrow(work, f"{CODES}, found int"))
         everything = sides[0] if len(sides) == 1 else sides[0].union(sides[1])
-        grouped = everything.repartition(self._tasks, "left").groupBy("left", "right")
-        pairs = grouped.agg(F.collect_set("found").alias("found"))
+        pairs = everything.groupBy("left", "right").agg(F.collect_set("found").alias("found"))
         kept = F.lit(False)
         for number, rule in enumerate(rules):
             forward, backward = (F.array_contains("found", 2 * number + way) for way in (0, 1))
             mutual = isinstance(rule, TopK) and rule.mode == "mutual"
             kept = kept | (forward & backward if mutual else forward | backward)
-        return pairs.where(kept).select("left", "right")
+        return self._by_list(pairs.where(kept).select("left", "right"))
 
     def looked_up(self, pairs: DataFrame) -> DataFrame:
         """Return pairs of ids as `found` does, each once."""
         codes = pairs.select("left_id", "right_id").mapInArrow(partial(workers.look_up, self._shared), CODES)
-        return codes.repartition(self._tasks, "left").distinct()
+        return self._by_list(codes.distinct())
 
     def work(self, pairs: DataFrame) -> Work:
         """Return what tasks need to score pairs, of which `found` or `looked_up` gave all.
@@ -159,6 +158,10 @@ class Cluster:
         """Return the matches of lists that are decided one by one; `schema` is that of the result."""
         function = partial(workers.decide_lists, work, decision)
         return pairs.mapInArrow(function, schema, profile=self._options.profile)
+
+    def _by_list(self, pairs: DataFrame) -> DataFrame:
+        """Divide pairs among tasks, each list in one; a number of them that is named is one that Spark keeps to."""
+        return pairs.repartition(self._tasks, "left")
 
     def _statistics(self, pairs: DataFrame) -> dict[str, np.ndarray]:
         from pyspark.sql import functions as F

@@ -7,7 +7,7 @@ import os
 import re
 import socket
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,14 +40,15 @@ class StudentAt:
     threads : int or None
         By default what ``ER_DISTILL_THREADS`` says on the worker, else the cores of the task.
     variant : str or None
-        None for the one that suits the worker.
+        None for the one that suits the worker. Which one it is is settled once, so it is no part of what a process
+        knows its student by.
     """
 
     source: str
     digest: str
     device: str
     threads: int | None
-    variant: str | None = None
+    variant: str | None = field(default=None, compare=False)
 
     def open(self) -> Student:
         """Return the student, loaded once a process.
@@ -66,7 +67,12 @@ class StudentAt:
         gpu = task.resources().get("gpu")
         if gpu is not None and device in ("auto", "cuda"):
             device = f"cuda:{int(gpu.addresses[0])}"
-        return _loaded(replace(self, device=device, threads=threads_of_task(self.threads)))
+        here = replace(self, device=device, threads=threads_of_task(self.threads))
+        loaded = _loaded(here)
+        if self.variant is not None and loaded.variant is not loaded.manifest.variants[self.variant]:
+            _loaded.cache_clear()  # an earlier run had settled on another one
+            loaded = _loaded(here)
+        return loaded
 
 
 def threads_of_task(threads: int | None) -> int | None:
