@@ -90,17 +90,86 @@ def _tasks(figures: Mapping[str, Any]) -> str:
     return _table(head, rows)
 
 
-def _speeds(figures: Mapping[str, Any]) -> str:
-    contenders = {
-        "peer": "sentence-transformers `CrossEncoder.predict`, torch fp32",
-        "neural": "our encoder alone, int8",
-        "student": "the whole student",
-    }
-    rows = (
-        (what, f"{figures[name]['pairs_per_second']:,.0f}", f"{figures[name]['f1']:.3f}")
-        for name, what in contenders.items()
+_IN_SHORT = ("peer", "neural", "neural_fast", "student", "lexical")
+"""Contenders of `speed` that the README names; docs/speed.md names all."""
+
+_CONTENDERS = {
+    "peer": "sentence-transformers `CrossEncoder.predict`, torch fp32",
+    "peer_bf16": "the same in bf16",
+    "onnxruntime_fp32": "plain onnxruntime loop, fp32",
+    "onnxruntime_int8": "plain onnxruntime loop, int8",
+    "fastembed": "fastembed `TextCrossEncoder`, fp32",
+    "neural": "our encoder alone, int8, the peer's weights",
+    "neural_fast": "our encoder alone, the student's own",
+    "student": "the whole student",
+    "lexical": "its trees alone, vectors made before",
+    "random_forest": "scikit-learn random forest on our features",
+    "boosted_trees": "scikit-learn boosted trees on our features",
+    "recordlinkage": "recordlinkage string compares",
+    "splink": "Splink on DuckDB",
+}
+
+
+def _speeds(figures: Mapping[str, Any], names: Iterable[str] = _IN_SHORT) -> str:
+    def rows() -> Iterator[Iterable[str]]:
+        for name in (name for name in names if name in figures):
+            own = figures[name]
+            times = own["pairs_per_second"] / figures["peer"]["pairs_per_second"]
+            f1 = f"{own['f1']:.3f}" if "f1" in own else ""
+            yield _CONTENDERS[name], f"{own['pairs_per_second']:,.0f}", f"{times:,.3g}", f1
+
+    head = (f"{figures['task']}, {figures['pairs']:,} pairs", "pairs/s", "times the first", "F1")
+    return _table(head, rows())
+
+
+def _speed_page(result: Mapping[str, Any]) -> str:
+    figures = result["figures"]
+    blocks = [_speeds(figures, _CONTENDERS)]
+    set_by_labels = [name for name in _CONTENDERS if "threshold_from_labels" in figures.get(name, {})]
+    if set_by_labels:
+        rows: list[Iterable[str]] = []
+        for name in set_by_labels:
+            own, plain = figures[name]["threshold_from_labels"], figures[name]
+            both = f"{plain['f1_one_to_one']:.3f}", f"{own['f1_one_to_one']:.3f}"
+            rows.append((_CONTENDERS[name], f"{plain['f1']:.3f}", f"{own['f1']:.3f}", *both))
+        blocks.append(_table(("F1", "at 0.5", "threshold from labels", "at 0.5, one-to-one", "from labels"), rows))
+    for name, other in figures.get("other_workloads", {}).items():
+        head = (f"{name}, {other['all_pairs']:,} pairs", "pairs/s", "times the first")
+        own = other["contenders"]
+        each = [one for one in _CONTENDERS if one in own]
+        rates = {one: own[one]["pairs_per_second"] for one in each}
+        blocks.append(
+            _table(
+                head, ((_CONTENDERS[one], f"{rates[one]:,.0f}", f"{rates[one] / rates['peer']:,.3g}") for one in each)
+            )
+        )
+    if whole := figures.get("end_to_end"):
+        left, right = whole["records"]
+        blocks.append(
+            f"End to end, {left:,} x {right:,} products by `link`, blocking included: {whole['seconds']:.1f} s for "
+            f"{whole['candidates']:,} candidates. The first row would need "
+            f"{whole['seconds_of_the_peer_for_these_candidates_alone']:,.0f} s to score these alone."
+        )
+    blocks.append(f"Measured on {_machine(result)}.")
+    path = RESULTS / "split_student.json"
+    if path.is_file():
+        blocks.append(_split(json.loads(path.read_text(encoding="utf-8"))))
+    return "\n\n".join(blocks) + "\n"
+
+
+def _split(result: Mapping[str, Any]) -> str:
+    figures = result["figures"]
+    rows = [
+        (name.removeprefix("split_"), f"{own['pairs_per_second']:,.0f}", f"{own['f1']:.3f}", f"{own['log_loss']:.3f}")
+        for name, own in figures.items()
+        if name.startswith("split_")
+    ]
+    head = ("layers that read each record alone", "pairs/s", "F1 against held-out labels", "log loss")
+    kept = figures["kept_bytes_a_record"] / 1e3
+    return (
+        f"{_table(head, rows)}\n\n{figures['pairs']:,} pairs of {figures['records']:,} records; what is kept of a "
+        f"record takes {kept:,.0f} kB."
     )
-    return _table((f"{figures['task']}, {figures['pairs']:,} pairs", "pairs/s", "F1"), rows)
 
 
 def _merging(result: Mapping[str, Any]) -> str:
@@ -111,7 +180,10 @@ def _merging(result: Mapping[str, Any]) -> str:
     return f"{_table(('encoder', *tasks), rows)}\n\nWeights by fit: {weights}. Measured on {_machine(result)}.\n"
 
 
-_PAGES: Mapping[str, tuple[str, Callable[[Mapping[str, Any]], str]]] = {"merging": ("merging.md", _merging)}
+_PAGES: Mapping[str, tuple[str, Callable[[Mapping[str, Any]], str]]] = {
+    "merging": ("merging.md", _merging),
+    "speed": ("speed.md", _speed_page),
+}
 """Results that have a page of their own in docs/."""
 
 
