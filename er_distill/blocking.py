@@ -6,18 +6,18 @@ much was cut and, where the truth is known, :func:`er_distill.metrics.blocking_s
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from scipy import sparse
-from sparse_dot_topn import sp_matmul_topn
+from tqdm import tqdm
 
 from er_distill.errors import InputError, did_you_mean, warn
+from er_distill.nearest import nearest
 from er_distill.pairs import Pairs
 from er_distill.records import Records
-from er_distill.threads import thread_count
 from er_distill.vectors import Corpus, Vectors, vectorise
 
 MAX_EXACT_PAIRS = 50_000_000
@@ -29,6 +29,9 @@ _MODES = ("union", "mutual", "left")
 @dataclass(frozen=True)
 class TopK:
     """The k most similar records by TF-IDF cosine of character trigrams.
+
+    Among more than 100,000 records they are sought among those that share rare words or trigrams
+    (`er_distill.nearest`), so that a record takes a bounded time.
 
     Attributes
     ----------
@@ -120,6 +123,7 @@ def candidates(
     rules: Sequence[Rule] | None = None,
     threads: int | None = None,
     corpus: Corpus | None = None,
+    progress: bool = False,
 ) -> Blocking:
     """Find candidate pairs.
 
@@ -134,6 +138,8 @@ def candidates(
         Default: the cores this process may use.
     corpus : Corpus, optional
         The tables' vectors, when they have been made already.
+    progress : bool
+        Show a progress bar on stderr.
 
     Returns
     -------
@@ -149,9 +155,14 @@ def candidates(
     corpus = vectorise(left, right) if corpus is None else corpus
     n_left, n_right = len(left), len(left if right is None else right)
     found = []
-    for rule in rules:
-        keys = _top_k(corpus, rule, threads) if isinstance(rule, TopK) else _exact(corpus, rule, left.name)
-        found.append(np.unique(keys))
+    with tqdm(desc="blocking", unit="record", unit_scale=True, disable=not progress, file=sys.stderr) as bar:
+        bar.total = sum(_look_ups(rule, n_left, n_right, corpus.one_table) for rule in rules)
+        for rule in rules:
+            if isinstance(rule, TopK):
+                keys = _top_k(corpus, rule, threads, bar.update)
+            else:
+                keys = _exact(corpus, rule, left.name)
+            found.append(np.unique(keys))
     keys = found[0] if len(found) == 1 else np.unique(np.concatenate(found))
     pairs = Pairs(keys // n_right, keys % n_right, n_left, n_right, corpus.one_table)
     possible = n_left * (n_left - 1) // 2 if corpus.one_table else n_left * n_right
@@ -181,6 +192,13 @@ def _checked_rules(rules: Sequence[Rule]) -> list[Rule]:
     return list(rules)
 
 
+def _look_ups(rule: Rule, n_left: int, n_right: int, one_table: bool) -> int:
+    """How many records a rule is asked about."""
+    if isinstance(rule, Exact):
+        return 0
+    return n_left if one_table or rule.mode == "left" else n_left + n_right
+
+
 def _keys(i: np.ndarray, j: np.ndarray, corpus: Corpus) -> np.ndarray:
     i, j = i.astype(np.int64), j.astype(np.int64)
     if corpus.one_table:
@@ -188,43 +206,25 @@ def _keys(i: np.ndarray, j: np.ndarray, corpus: Corpus) -> np.ndarray:
     return i * len(corpus.right) + j
 
 
-def _weighted(vectors: Vectors, idf: np.ndarray) -> sparse.csr_matrix:
-    """Rows of unit length: trigrams weighted by idf."""
-    weights = idf[vectors.grams.indices]
-    lengths = np.sqrt(vectors.grams @ (idf * idf))
-    weights /= np.repeat(np.maximum(lengths, 1e-12), np.diff(vectors.grams.indptr)).astype(np.float32)
-    return sparse.csr_matrix((weights, vectors.grams.indices, vectors.grams.indptr), shape=vectors.grams.shape)
+def _top_k(corpus: Corpus, rule: TopK, threads: int | None, progress: Callable[[int], object]) -> np.ndarray:
+    def found(queries: Vectors, others: Vectors, k: int) -> tuple[np.ndarray, np.ndarray]:
+        return nearest(queries, others, corpus.vocabulary, k, threads=threads, progress=progress)
 
-
-def _top_k(corpus: Corpus, rule: TopK, threads: int | None) -> np.ndarray:
-    idf = corpus.vocabulary.gram_idf
-    left = _weighted(corpus.left, idf)
     if corpus.one_table:
-        i, j = _nearest(left, left, rule.k + 1, threads)  # a record is its own nearest
+        i, j = found(corpus.left, corpus.left, rule.k + 1)  # a record is its own nearest
         other = i != j
-        forward = backward = _keys(i[other], j[other], corpus)
+        keys = _keys(i[other], j[other], corpus)
         if rule.mode == "mutual":
-            both, times = np.unique(forward, return_counts=True)
+            both, times = np.unique(keys, return_counts=True)
             return both[times == 2]
-    else:
-        right = _weighted(corpus.right, idf)
-        forward = _keys(*_nearest(left, right, rule.k, threads), corpus)
-        if rule.mode == "left":
-            return forward
-        backward = _keys(*_nearest(right, left, rule.k, threads)[::-1], corpus)
-        if rule.mode == "mutual":
-            return np.intersect1d(forward, backward)
-    return np.union1d(forward, backward)
-
-
-def _nearest(
-    queries: sparse.csr_matrix, others: sparse.csr_matrix, k: int, threads: int | None
-) -> tuple[np.ndarray, np.ndarray]:
-    k = min(k, others.shape[0])
-    columns = others.T.tocsr()
-    best = sp_matmul_topn(queries, columns, top_n=k, threshold=0.0, sort=True, n_threads=thread_count(threads))
-    best = best.tocsr()
-    return np.repeat(np.arange(best.shape[0]), np.diff(best.indptr)), best.indices
+        return keys
+    forward = _keys(*found(corpus.left, corpus.right, rule.k), corpus)
+    if rule.mode == "left":
+        return forward
+    backward = _keys(*found(corpus.right, corpus.left, rule.k)[::-1], corpus)
+    if rule.mode == "mutual":
+        return np.intersect1d(forward, backward)
+    return np.concatenate([forward, backward])
 
 
 def _exact(corpus: Corpus, rule: Exact, name: str) -> np.ndarray:
