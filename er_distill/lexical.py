@@ -86,7 +86,6 @@ Put = Callable[[str, np.ndarray], None]
 _COLUMN = {name: column for column, name in enumerate(SIMILARITIES)}
 _TIE = 1e-6
 _PAIRS_AT_ONCE = 4_096  # that a thread compares at a time: what it makes of them stays in the processor's cache
-_RECORDS_AT_ONCE = 20_000
 
 
 class Similarity:
@@ -162,12 +161,10 @@ class Similarity:
 
     def _sums(self, vectors: Vectors) -> np.ndarray:
         """What `_Sums` reads, of each record on its own."""
+        words, grams = vectors.words, vectors.grams
         sums = np.empty((len(vectors), len(_SUMS)), dtype=np.float32)
-        for begin in range(0, len(vectors), _RECORDS_AT_ONCE):
-            rows = slice(begin, begin + _RECORDS_AT_ONCE)
-            words, grams = vectors.words[rows], vectors.grams[rows]
-            sums[rows, 0], sums[rows, 1:5] = np.diff(words.indptr), words @ self._word_weights
-            sums[rows, 5], sums[rows, 6:8] = np.diff(grams.indptr), grams @ self._gram_weights
+        sums[:, 0], sums[:, 1:5] = np.diff(words.indptr), words @ self._word_weights
+        sums[:, 5], sums[:, 6:8] = np.diff(grams.indptr), grams @ self._gram_weights
         return sums
 
     def _words(self, i: np.ndarray, j: np.ndarray, of_a: _Sums, of_b: _Sums, put: Put) -> None:

@@ -55,13 +55,75 @@ class Vocabulary:
 
 
 @dataclass(frozen=True)
+class Sets:
+    """Rows of a 0/1 matrix, held as the columns of their ones: of millions of rows the ones themselves are too much.
+
+    Attributes
+    ----------
+    indptr : ndarray of int64, shape (n + 1,)
+        Where each row begins.
+    codes : ndarray of uint16 or int32
+        The columns of the rows one after the other, ascending in each; where `numbered` is given, their places in it,
+        for which two bytes mostly do.
+    numbered : ndarray of int32 or None
+        Columns that any row has.
+    columns : int
+    """
+
+    indptr: np.ndarray
+    codes: np.ndarray
+    numbered: np.ndarray | None
+    columns: int
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+        return len(self.indptr) - 1, self.columns
+
+    @property
+    def indices(self) -> np.ndarray:
+        """The columns of all rows, int32."""
+        return self._decoded(self.codes)
+
+    def __getitem__(self, rows: np.ndarray | slice) -> sparse.csr_array:
+        """Return some rows as a matrix of int8."""
+        counts, codes = self._of(rows)
+        return binary_rows(self._decoded(codes), counts, self.columns)
+
+    def __matmul__(self, weights: np.ndarray) -> np.ndarray:
+        """Return each row's sums of `weights`, of shape (columns,) or (columns, k)."""
+        sums = np.empty((self.shape[0], *weights.shape[1:]), dtype=weights.dtype)
+        for begin in range(0, len(sums), _ROWS_AT_ONCE):
+            sums[begin : begin + _ROWS_AT_ONCE] = self[begin : begin + _ROWS_AT_ONCE] @ weights
+        return sums
+
+    def take(self, rows: np.ndarray) -> Sets:
+        """Return the sets of some rows, which may repeat."""
+        counts, codes = self._of(rows)
+        return Sets(_starts(counts), codes, self.numbered, self.columns)
+
+    def _of(self, rows: np.ndarray | slice) -> tuple[np.ndarray, np.ndarray]:
+        """How many columns each of some rows has, and their codes."""
+        if isinstance(rows, slice):
+            begin, end, _ = rows.indices(self.shape[0])
+            return np.diff(self.indptr[begin : end + 1]), self.codes[self.indptr[begin] : self.indptr[end]]
+        begins = self.indptr[rows]
+        counts = self.indptr[rows + 1] - begins
+        starts = _starts(counts)
+        return counts, self.codes[np.repeat(begins - starts[:-1], counts) + np.arange(starts[-1])]
+
+    def _decoded(self, codes: np.ndarray) -> np.ndarray:
+        return codes if self.numbered is None else np.take(self.numbered, codes)
+
+
+@dataclass(frozen=True)
 class Vectors:
     """One table's records.
 
     Attributes
     ----------
-    words : csr_array of int8, shape (n, words)
-    grams : csr_array of int8, shape (n, GRAM_COLUMNS)
+    words : Sets, shape (n, words)
+    grams : Sets, shape (n, GRAM_COLUMNS)
         Trigrams of all fields.
     values : tuple of ndarray of str objects, each of shape (n,)
         Normalised values of the aligned fields.
@@ -69,18 +131,18 @@ class Vectors:
         ``-log`` of the share of records that have the value, over that of a unique value; 0 for a missing one.
     """
 
-    words: sparse.csr_array
-    grams: sparse.csr_array
+    words: Sets
+    grams: Sets
     values: tuple[np.ndarray, ...]
     information: np.ndarray
 
     def __len__(self) -> int:
-        return int(self.words.shape[0])
+        return self.words.shape[0]
 
     def take(self, rows: np.ndarray) -> Vectors:
         """Return the vectors of the records `rows`, which may repeat."""
         values = tuple(column[rows] for column in self.values)
-        return Vectors(self.words[rows], self.grams[rows], values, self.information[:, rows])
+        return Vectors(self.words.take(rows), self.grams.take(rows), values, self.information[:, rows])
 
 
 @dataclass(frozen=True)
@@ -138,18 +200,18 @@ def vectorise(left: Records, right: Records | None = None, *, word_ids: dict[str
         clean = [_normalised(column) for column in table.values]
         values.append([clean[table.fields.index(field)] for field in aligned])
         words.append(word_columns(_words(table, clean), word_ids))
-        grams.append(_gram_matrix(clean, len(table)))
+        grams.append(_gram_sets(clean, len(table)))
     n_words = max(len(word_ids), 1)  # a matrix needs a column, also where no record has a word
-    word_matrices = [binary_rows(indices, counts, n_words) for indices, counts in words]
+    word_sets = [Sets(_starts(counts), indices, None, n_words) for indices, counts in words]
     information, field_weight = _information(values, total)
     vocabulary = Vocabulary(
-        word_idf=_idf(word_matrices, total),
+        word_idf=_idf(word_sets, total),
         word_has_digit=np.array([bool(_DIGIT.search(word)) for word in word_ids] or [False]),
         gram_idf=_idf(grams, total),
         aligned=aligned,
         field_weight=field_weight,
     )
-    vectors = [Vectors(w, g, tuple(v), i) for w, g, v, i in zip(word_matrices, grams, values, information, strict=True)]
+    vectors = [Vectors(w, g, tuple(v), i) for w, g, v, i in zip(word_sets, grams, values, information, strict=True)]
     return Corpus(vocabulary, vectors[0], vectors[-1])
 
 
@@ -172,20 +234,24 @@ def vectors_of(table: Records, corpus: Corpus, word_ids: dict[str, int]) -> Vect
     clean = [_normalised(column) for column in table.values]
     values = tuple(clean[table.fields.index(field)] for field in corpus.vocabulary.aligned)
     known_words = ([word for word in row if word in word_ids] for row in _words(table, clean))
-    words = binary_rows(*word_columns(known_words, word_ids), corpus.left.words.shape[1])
+    indices, counts = word_columns(known_words, word_ids)
+    words = Sets(_starts(counts), indices, None, corpus.left.words.columns)
     information = np.ones((len(values), len(table)), dtype=np.float32)
     for field, column in enumerate(values):
         known = {"": 0.0}
         for side in (corpus.left, corpus.right):
             known |= zip(side.values[field].tolist(), side.information[field].tolist(), strict=True)
         information[field] = [known.get(value, 1.0) for value in column.tolist()]
-    return Vectors(words, _gram_matrix(clean, len(table)), values, information)
+    return Vectors(words, _gram_sets(clean, len(table)), values, information)
 
 
-def _idf(matrices: Sequence[sparse.csr_array], total: int) -> np.ndarray:
-    frequency = np.zeros(matrices[0].shape[1], dtype=np.int64)
-    for matrix in matrices:
-        frequency += np.bincount(matrix.indices, minlength=len(frequency))
+def _idf(tables: Sequence[Sets], total: int) -> np.ndarray:
+    frequency = np.zeros(tables[0].columns, dtype=np.int64)
+    for table in tables:
+        if table.numbered is None:
+            frequency += np.bincount(table.codes, minlength=len(frequency))
+        else:
+            frequency[table.numbered] += np.bincount(table.codes, minlength=len(table.numbered))
     return (np.log((1 + total) / (1 + frequency)) + 1).astype(np.float32)
 
 
@@ -240,8 +306,7 @@ def _distinct(keys: np.ndarray) -> np.ndarray:
 
 def binary_rows(indices: np.ndarray, counts: np.ndarray, columns: int) -> sparse.csr_array:
     """A 0/1 matrix, given the columns of its rows one after the other, ascending, and how many each row has."""
-    indptr = np.zeros(len(counts) + 1, dtype=np.int64)
-    np.cumsum(counts, out=indptr[1:])
+    indptr = _starts(counts)
     if indptr[-1] < 2**31:
         indptr = indptr.astype(np.int32)
     matrix = sparse.csr_array((np.ones(len(indices), dtype=np.int8), indices, indptr), shape=(len(counts), columns))
@@ -249,23 +314,45 @@ def binary_rows(indices: np.ndarray, counts: np.ndarray, columns: int) -> sparse
     return matrix
 
 
-def _gram_matrix(clean: list[np.ndarray], n_rows: int) -> sparse.csr_array:
-    indices, counts = [], []
+def _starts(counts: np.ndarray) -> np.ndarray:
+    starts = np.zeros(len(counts) + 1, dtype=np.int64)
+    np.cumsum(counts, out=starts[1:])
+    return starts
+
+
+def _gram_sets(clean: list[np.ndarray], n_rows: int) -> Sets:
+    number = np.full(GRAM_COLUMNS, -1, dtype=np.int32)
+    numbered = np.zeros(0, dtype=np.int32)
+    blocks: list[np.ndarray] = []
+    counts = np.zeros(n_rows, dtype=np.int64)
     for begin in range(0, n_rows, _ROWS_AT_ONCE):
-        block = [column[begin : begin + _ROWS_AT_ONCE].tolist() for column in clean]
-        # Between words stands a space, so a trigram whose middle is a space would join two words: it is left out.
-        texts = [
-            " " + " ".join(value[:MAX_GRAM_CHARS] for value in row if value) + " " for row in zip(*block, strict=True)
-        ]
-        chars = np.frombuffer("".join(texts).encode("utf-32-le"), dtype=np.uint32).astype(np.uint64)
-        row = np.repeat(np.arange(len(texts), dtype=np.uint64), [len(text) for text in texts])
-        inside = (row[:-2] == row[2:]) & (chars[1:-1] != ord(" "))
-        packed = (chars[:-2] << np.uint64(42)) | (chars[1:-1] << np.uint64(21)) | chars[2:]
-        hashed = (packed[inside] * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(44)
-        keys = _distinct((row[:-2][inside] << np.uint64(20)) | hashed)
-        indices.append((keys & np.uint64(GRAM_COLUMNS - 1)).astype(np.int32))
-        counts.append(np.bincount((keys >> np.uint64(20)).astype(np.int64), minlength=len(texts)))
-    return binary_rows(np.concatenate(indices), np.concatenate(counts), GRAM_COLUMNS)
+        rows = slice(begin, begin + _ROWS_AT_ONCE)
+        columns, counts[rows] = _gram_columns([column[rows].tolist() for column in clean])
+        fresh = _distinct(columns[number[columns] < 0])
+        number[fresh] = np.arange(len(numbered), len(numbered) + len(fresh))
+        numbered = np.concatenate([numbered, fresh])
+        blocks.append(number[columns].astype(np.uint16 if len(numbered) <= 1 << 16 else np.int32))
+    codes = np.empty(counts.sum(), dtype=blocks[-1].dtype)
+    end = len(codes)
+    while blocks:  # from the last one on, each freed once it is copied
+        block = blocks.pop()
+        codes[end - len(block) : end] = block
+        end -= len(block)
+    return Sets(_starts(counts), codes, numbered, GRAM_COLUMNS)
+
+
+def _gram_columns(block: list[list[str]]) -> tuple[np.ndarray, np.ndarray]:
+    """The hashed trigrams of each row, int32 and ascending, and how many each row has."""
+    # Between words stands a space, so a trigram whose middle is a space would join two words: it is left out.
+    texts = [" " + " ".join(value[:MAX_GRAM_CHARS] for value in row if value) + " " for row in zip(*block, strict=True)]
+    chars = np.frombuffer("".join(texts).encode("utf-32-le"), dtype=np.uint32).astype(np.uint64)
+    row = np.repeat(np.arange(len(texts), dtype=np.uint64), [len(text) for text in texts])
+    inside = (row[:-2] == row[2:]) & (chars[1:-1] != ord(" "))
+    packed = (chars[:-2] << np.uint64(42)) | (chars[1:-1] << np.uint64(21)) | chars[2:]
+    hashed = (packed[inside] * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(44)
+    keys = _distinct((row[:-2][inside] << np.uint64(20)) | hashed)
+    counts = np.bincount((keys >> np.uint64(20)).astype(np.int64), minlength=len(texts))
+    return (keys & np.uint64(GRAM_COLUMNS - 1)).astype(np.int32), counts
 
 
 def _information(values: list[list[np.ndarray]], total: int) -> tuple[list[np.ndarray], np.ndarray]:

@@ -28,7 +28,7 @@ def cosines(left: Records, right: Records | None) -> np.ndarray:
     corpus = vectorise(left, right)
     sides = []
     for side in (corpus.left, corpus.right):
-        dense = side.grams.toarray() * corpus.vocabulary.gram_idf
+        dense = side.grams[:].toarray() * corpus.vocabulary.gram_idf
         sides.append(dense / np.linalg.norm(dense, axis=1, keepdims=True))
     return sides[0] @ sides[1].T
 

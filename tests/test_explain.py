@@ -207,11 +207,11 @@ def test_further_records_weigh_as_the_tables_own() -> None:
     corpus = vectorise(left, right, word_ids=word_ids)
     for table, own in ((left, corpus.left), (right, corpus.right)):
         again = vectors_of(table, corpus, word_ids)
-        assert (again.words != own.words).nnz == (again.grams != own.grams).nnz == 0
+        assert (again.words[:] != own.words[:]).nnz == (again.grams[:] != own.grams[:]).nnz == 0
         np.testing.assert_array_equal(again.information, own.information)
     new = Records("t", np.array([0]), ("maker", "name"), (np.array(["Sony"], object), np.array(["Nikon A7"], object)))
     vectors = vectors_of(new, corpus, word_ids)
-    assert vectors.words.nnz == 2  # nikon is no word of theirs
+    assert vectors.words[:].nnz == 2  # nikon is no word of theirs
     maker, name = corpus.vocabulary.aligned.index("maker"), corpus.vocabulary.aligned.index("name")
     assert vectors.information[name, 0] == 1
     assert vectors.information[maker, 0] == corpus.left.information[maker, 0] < 1
