@@ -102,7 +102,7 @@ def iter_scored(
         )
     given, give_back = open_frame(left if pairs is None else pairs, "left" if pairs is None else "pairs")
     if pairs is None:
-        found, corpus = candidate_pairs(*records, blocking, None, threads)
+        found, corpus = candidate_pairs(*records, blocking, None, threads, progress=progress)
     else:
         refuse_score(given.columns, "pairs")
         found, corpus = pairs_of(given, *records), None
@@ -192,7 +192,7 @@ def iter_link(
             for chunk, rows, scores in _of_file(source, PAIR_COLUMNS, stream, part, step):
                 yield chunk.pairs.take(rows), scores
     else:
-        found, corpus = candidate_pairs(a.records, b.records, blocking, pairs, threads)
+        found, corpus = candidate_pairs(a.records, b.records, blocking, pairs, threads, progress=progress)
         stream = Stream(loaded, a.records, b.records, context=context, corpus=corpus)
 
         def scored(step: Progress) -> Iterator[tuple[Pairs, Any]]:

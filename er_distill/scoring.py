@@ -77,6 +77,8 @@ def candidate_pairs(
     pairs: Any,
     threads: int | None,
     corpus: Corpus | None = None,
+    *,
+    progress: bool = False,
 ) -> tuple[Pairs, Corpus | None]:
     """Return the candidate pairs, each once: those of the frame `pairs`, else those that `blocking` finds.
 
@@ -86,7 +88,7 @@ def candidate_pairs(
         raise InputError("pairs= brings candidate pairs, blocking= finds them. Pass one.")
     if pairs is not None:
         return pairs_of(open_frame(pairs, "pairs")[0], left, right).unique()[0], corpus
-    blocks = candidates(left, right, rules=blocking, threads=threads, corpus=corpus)
+    blocks = candidates(left, right, rules=blocking, threads=threads, corpus=corpus, progress=progress)
     return blocks.pairs, blocks.corpus
 
 
@@ -105,7 +107,7 @@ def scored_candidates(
 
     The pairs are those of `candidate_pairs`; there may be none. Arguments as in `er_distill.link`.
     """
-    found, corpus = candidate_pairs(left, right, blocking, pairs, threads)
+    found, corpus = candidate_pairs(left, right, blocking, pairs, threads, progress=progress)
     if not len(found):
         return found, np.empty(0)
     scores = scorer.score(left, right, found, context=context, corpus=corpus, chunk_size=chunk_size, progress=progress)

@@ -203,7 +203,7 @@ def _scored(
 ) -> Scored:
     if console.progress:
         console.note("finding candidate pairs ...")
-    blocks = candidates(left, right, rules=plan.blocking, threads=plan.threads)
+    blocks = candidates(left, right, rules=plan.blocking, threads=plan.threads, progress=console.progress)
     pairs = blocks.pairs if settled is None else with_settled(blocks.pairs, settled)
     began = time.perf_counter()
     scores = np.empty(0)
