@@ -86,7 +86,9 @@ def rows(table: Any) -> list[dict[str, Any]]:
 @needs_bundled_student
 class TestResults:
     @few
-    @given(seed=st.integers(0, 99), partitions=st.integers(1, 5), chunk_size=st.integers(1, 300), context=st.booleans())
+    @given(
+        seed=st.integers(0, 99), partitions=st.integers(1, 5), chunk_size=st.integers(20, 300), context=st.booleans()
+    )
     def test_scores_of_pairs(self, session: Any, seed: int, partitions: int, chunk_size: int, context: bool) -> None:
         lists = addresses()
         table = lists.table.take(np.random.default_rng(seed).permutation(len(lists.pairs)))
@@ -170,7 +172,7 @@ class TestResults:
         left = session.createDataFrame([(1, "aaaa"), (2, "bbbb")], ["id", "name"])
         right = session.createDataFrame([(1, "cccc")], ["id", "name"])
         with pytest.warns(er_distill.ErDistillWarning, match="no candidate pair in left and right"):
-            assert doors.link(left, right).count() == 0
+            assert doors.link(left, right, partitions=1).count() == 0
 
 
 @pytest.mark.needs("pyspark", "onnxruntime")
@@ -227,7 +229,7 @@ class TestFaults:
         after_driver(monkeypatch, lambda: harm(folder))
         frame = session.createDataFrame(addresses().left)
         with pytest.raises(StudentError, match=said):
-            doors.dedupe(frame, student=folder)
+            doors.dedupe(frame, student=folder, partitions=1)
 
     def test_student_that_is_shipped(self, session: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         folder = copied_student(tmp_path / "shipped-student")
@@ -282,16 +284,19 @@ class TestErrors:
                 lambda: doors.link(people, people, how="left", suffixes=("", "")),
                 "suffixes=.* give two columns the name 'name'",
             ),
-            (lambda: doors.link(people, people, blocking=[Exact("town")]), "no compared column 'town' on both sides"),
+            (
+                lambda: doors.link(people, people, blocking=[Exact("town")]),
+                "blocking: no compared column 'town' on both",
+            ),
             (lambda: doors.link(people, people, blocking=[], pairs=pairs), "pairs= brings candidate pairs"),
-            (lambda: doors.link(people, people, student=SimpleNamespace()), "cannot be sent to workers"),
+            (lambda: doors.link(people, people, student=SimpleNamespace()), "student=.* cannot be sent to workers"),
             (lambda: doors.link(people, people, partitions=0), "partitions=0 must be at least 1"),
             (lambda: doors.dedupe(people), "frame has a column 'entity_id' already"),
             (lambda: doors.dedupe(people, entity_column="entity", threshold=2), "threshold=2 must be a number"),
             (lambda: doors.score_pairs(people, people), "pairs has no column 'left_id'"),
             (lambda: doors.score_pairs(pairs.selectExpr("*", "1 as score"), people), "pairs has a column 'score'"),
-            (lambda: doors.score_pairs(pairs, people, id=("id", "id")), "need two tables"),
-            (lambda: doors.score_pairs(pairs, people), "pairs: column 'right_id' names 1 id.* such as 9"),
+            (lambda: doors.score_pairs(pairs, people, id=("id", "id")), "left_on, right_on and a pair of ids need two"),
+            (lambda: doors.score_pairs(pairs, people, partitions=1), "pairs: column 'right_id' names 1 id.* such as 9"),
         ]
         for call, said in refused:
             with pytest.raises(InputError, match=f"^{said}"):
@@ -338,7 +343,7 @@ def test_profile_goes_to_the_tasks_that_open_a_student(session: Any, monkeypatch
 
     monkeypatch.setattr(DataFrame, "mapInArrow", recorded)
     left, right = (session.createDataFrame(table) for table in (addresses().left, addresses().right))
-    doors.link(left, right, profile=profile)  # type: ignore[arg-type]
+    doors.link(left, right, partitions=2, profile=profile)  # type: ignore[arg-type]
     assert given_to == {"_opened": profile, "block": None, "summarise": None, "score_codes": profile}
 
 
