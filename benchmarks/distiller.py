@@ -211,7 +211,7 @@ def ablation(tasks: Sequence[TaskData], names: Sequence[str], seed: int) -> None
             ]:
                 print(f"{row.part}: left out, there are no logits of {missing[0]!r}; see benchmarks.distiller_encoder")
                 continue
-            beside = worth(f"{name}-beside-{row.part}", row.beside)
+            beside = worth(f"{name}-{row.how}-beside-{row.part}", row.beside)
             own = worth(f"{name}-{row.how}-{row.part}", row.configuration)
             change = {f"{of}_change": own[of] - beside[of] for of in own}
             rows.append({"part": row.part, "how": row.how, **own, **change})
