@@ -159,7 +159,9 @@ class ParquetPairs:
         self.check_unchanged()
 
     def whole_lists(self) -> Iterator[Chunk]:
-        """Yield the whole file as `chunks` does, ids alone, and see that it can be scored in chunks.
+        """Yield the whole file as `chunks` does, with all columns, and see that it can be scored in chunks.
+
+        What cannot be read is then found before anything is scored.
 
         Raises
         ------
@@ -171,7 +173,7 @@ class ParquetPairs:
         """
         seen = np.zeros(len(self._left), dtype=bool)
         directions: set[bool] = set()
-        for chunk in self.chunks():
+        for chunk in self.chunks(None):
             left = chunk.pairs.left
             starts = np.flatnonzero(np.diff(left, prepend=-1))
             first = np.unique(left[starts], return_index=True)[1]

@@ -14,6 +14,7 @@ VARIABLE = "ER_DISTILL_THREADS"
 
 _OF_WORKERS = "OMP_NUM_THREADS"
 _OF_TOKENIZERS = "RAYON_NUM_THREADS"
+_SET_HERE = "ER_DISTILL_TOKENIZER_THREADS"  # what `limit_tokenizers` has put there, seen by processes started since
 
 
 def thread_count(threads: int | None = None) -> int:
@@ -43,6 +44,9 @@ def thread_count(threads: int | None = None) -> int:
 def limit_tokenizers(threads: int | None = None) -> None:
     """Hold the tokenizers' threads to `thread_count`, unless the caller's environment does already.
 
-    They are one pool for the whole process, made when it first tokenises several texts: the first student decides.
+    They are one pool for the whole process, made when it first tokenises several texts: the first student decides. A
+    process that is started later inherits what its parent was held to, and has a share of its own all the same.
     """
-    os.environ.setdefault(_OF_TOKENIZERS, str(thread_count(threads)))
+    inherited = os.environ.get(_OF_TOKENIZERS)
+    if inherited is None or inherited == os.environ.get(_SET_HERE):
+        os.environ[_OF_TOKENIZERS] = os.environ[_SET_HERE] = str(thread_count(threads))
