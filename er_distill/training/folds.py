@@ -125,7 +125,7 @@ def cross_fit(
     config: TreesConfig,
     progress: Callable[[], object] = lambda: None,
 ) -> tuple[HistGradientBoostingClassifier, list[np.ndarray]]:
-    """Fit trees to all labels, and score each labelled pair by trees that learned the other folds of all tasks.
+    """Fit trees to all labels, and score labelled pairs by trees that learned the other folds of all tasks.
 
     Parameters
     ----------
@@ -134,6 +134,7 @@ def cross_fit(
     features : sequence of ndarray
         Of the pairs of `learned`.
     n_folds : int
+        Folds to score pairs of, from the first on.
     config : TreesConfig
     progress : callable
         Called after each fit, of which there are `n_folds` + 1.
@@ -143,7 +144,7 @@ def cross_fit(
     HistGradientBoostingClassifier
         Of all labels.
     list of ndarray of float64
-        Logits of the pairs of `tasks`.
+        Logits of the pairs of `tasks`; nan in folds that are not scored.
     """
 
     def fit(rows: Sequence[np.ndarray]) -> HistGradientBoostingClassifier:
@@ -152,7 +153,7 @@ def cross_fit(
         progress()
         return trees
 
-    logits = [np.empty(len(task.known)) for task in tasks]
+    logits = [np.full(len(task.known), np.nan) for task in tasks]
     for fold in range(n_folds):
         trees = fit([task.fold != fold for task in learned])
         for task, own, out in zip(tasks, features, logits, strict=True):
