@@ -105,6 +105,37 @@ def test_link_writes_the_matches_and_says_what_it_did(here: Path) -> None:
     assert "a.csv: 6 records, ids in column id; comparing name, street, city, zip" in result.stderr
 
 
+def test_link_in_shards_and_what_they_wrote_put_together(here: Path) -> None:
+    done("link", "a.csv", "b.csv", "-o", "whole.parquet")
+    result = done("link", "a.csv", "b.csv", "-o", "matches.parquet", "--resume")
+    assert pq.read_table("matches.parquet") == pq.read_table("whole.parquet")
+    assert re.search(r"^candidates +\d+$", result.stdout, re.MULTILINE)
+    assert "done before" in done("link", "a.csv", "b.csv", "-o", "matches.parquet", "--resume").stdout
+    message = misused("link", "a.csv", "b.csv", "-o", "part.parquet", "--shard", "1/2")
+    assert "one-to-one matching needs the scores of all shards" in message
+    assert "--matching all" in message
+    parts = []
+    for number in (1, 2):
+        parts += ["--scored", f"part-{number}.parquet"]
+        done(
+            "link", "a.csv", "b.csv", "-o", f"part-{number}.parquet", "--matching", "all", "--shard", f"{number}/2"
+        )  # fmt: skip
+    result = done("link", "a.csv", "b.csv", "-o", "matches.csv", "--report", "report.html", *parts)
+    assert found() == found("whole.parquet") == TRUTH
+    assert "pairs/s" not in result.stdout
+    assert "are the shards 1/2, not each of 2 once" in failed("link", "a.csv", "b.csv", "-o", "m.csv", *parts[:2])
+    assert "and pairs from 0.001 are asked for" in failed(
+        "link", "a.csv", "b.csv", "-o", "m.csv", "--threshold", "0.001", *parts
+    )
+
+
+def test_variant_is_the_one_that_is_named(here: Path) -> None:
+    name = next(iter(er_distill.Student.load().manifest.variants))
+    for command in (("link", "a.csv", "b.csv"), ("dedupe", "all.csv"), ("score", "truth.csv", "a.csv", "b.csv")):
+        done(*command, "-o", "out.csv", "--variant", name)
+        assert "has no variant 'int3'" in failed(*command, "-o", "out.csv", "--variant", "int3")
+
+
 def test_quiet_says_nothing(here: Path) -> None:
     result = done("link", "a.csv", "b.csv", "-o", "matches.csv", "--quiet")
     assert result.output == ""
@@ -387,6 +418,9 @@ MISUSE = {
     "three ids": ("link", "a.csv", "b.csv", "-o", "out.csv", "--id", "a,b,c"),
     "state and report": ("dedupe", "all.csv", "-o", "out.csv", "--state", "s", "--report", "r.html"),
     "shard of text": ("score", "truth.csv", "a.csv", "b.csv", "-o", "out.parquet", "--shard", "1/2"),
+    "shard into text": ("link", "a.csv", "b.csv", "-o", "out.csv", "--matching", "all", "--shard", "1/2"),
+    "resume with a report": ("link", "a.csv", "b.csv", "-o", "out.parquet", "--resume", "--report", "report.html"),
+    "scored and blocking": ("link", "a.csv", "b.csv", "-o", "out.csv", "--scored", "s.csv", "--block", "topk:3"),
     "no shard": ("score", "truth.csv", "a.csv", "b.csv", "-o", "out.parquet", "--shard", "3/2"),
     "left-on for one": ("score", "truth.csv", "a.csv", "-o", "out.csv", "--left-on", "name"),
 }
