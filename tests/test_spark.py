@@ -33,6 +33,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
     pytest.mark.filterwarnings("ignore:PySpark does not yet fully support:FutureWarning"),
     pytest.mark.filterwarnings("ignore::DeprecationWarning:pyspark"),
+    pytest.mark.filterwarnings("ignore:The recursion limit will not be reset"),  # it raises it; Hypothesis notices
 ]
 few = settings(max_examples=3, suppress_health_check=[HealthCheck.function_scoped_fixture])
 RULES = [
@@ -203,16 +204,23 @@ class TestFaults:
         options: dict[str, Any] = {"matching": "all", "threshold": 0.0, "chunk_size": 30}
         found = doors.link(session.createDataFrame(left), session.createDataFrame(right), partitions=2, **options)
         assert rows(found) == rows(er_distill.link(left, right, student=student(), **options))
+        pairs = addresses().table.slice(0, 90)
+        frames = map(session.createDataFrame, (pairs, left, right))
+        scored = doors.score_pairs(*frames, partitions=2, chunk_size=30)
+        assert rows(scored) == rows(er_distill.score_pairs(pairs, left, right, student=student()))
         once = doors.dedupe(session.createDataFrame(streets()), partitions=2, chunk_size=30)
         assert rows(once) == rows(er_distill.dedupe(streets(), student=student()))
-        kinds = {"_opened", "block", "summarise", "decide_lists", "score_codes"}
+        kinds = {"_opened", "block", "look_up", "summarise", "decide_lists", "score_rows", "score_codes"}
         assert {path.name for path in tmp_path.iterdir()} == kinds
 
     @pytest.mark.parametrize(
         ("harm", "said"),
         [
             (lambda folder: (folder / "trees.onnx").write_bytes(b"not a graph"), "trees.onnx"),
-            (lambda folder: (folder / "student.json").open("a").write("\n"), "another student"),
+            (
+                lambda folder: (folder / "student.json").write_bytes((folder / "student.json").read_bytes() + b"\n"),
+                "another student",
+            ),
             (lambda folder: folder.rename(folder.with_name("elsewhere")), "is not on worker .*addFile"),
         ],
         ids=["corrupt", "swapped", "missing"],

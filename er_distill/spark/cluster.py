@@ -98,7 +98,8 @@ class Cluster:
         self.tables = Tables(ids_alone(left), None if right is None else ids_alone(right), corpus, options.threads)
         self._session, self._student, self._options = session, student, options
         self._shared = session.sparkContext.broadcast(self.tables)
-        self._tasks = options.partitions or _TASKS_PER_CORE * session.sparkContext.defaultParallelism
+        self._cores = session.sparkContext.defaultParallelism
+        self._tasks = options.partitions or _TASKS_PER_CORE * self._cores
 
     def found(self, rules: Sequence[Rule] | None) -> DataFrame:
         """Return the candidate pairs of blocking, each once: ``left`` and ``right``, the pairs of a list together."""
@@ -108,9 +109,11 @@ class Cluster:
         rules = [TopK()] if rules is None else list(rules)
         one_table = self.tables.right is None
         both = not one_table and any(isinstance(rule, TopK) and rule.mode != "left" for rule in rules)
+        # Each task makes the index of the other side: a few long ones are quicker than many short ones.
+        tasks = min(self._tasks, self._cores)
         sides = []
         for side in SIDES if both else SIDES[:1]:
-            rows = self._session.range(0, len(getattr(self.tables.corpus, side)), 1, self._tasks)
+            rows = self._session.range(0, len(getattr(self.tables.corpus, side)), 1, tasks)
             work = partial(workers.block, self._shared, rules, side)
             sides.append(rows.mapInArrow(work, f"{CODES}, found int"))
         everything = sides[0] if len(sides) == 1 else sides[0].union(sides[1])

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -127,7 +127,7 @@ def block(tables: Any, rules: Sequence[Rule], side: str, batches: Batches) -> Ba
         if side == "right" and not (isinstance(rule, TopK) and rule.mode != "left"):
             continue  # what the left side finds is all
         # From this side alone; in one table a record is its own nearest.
-        asked = TopK(rule.k + one_table, "left") if isinstance(rule, TopK) else rule
+        asked = replace(rule, k=rule.k + one_table, mode="left") if isinstance(rule, TopK) else rule
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ErDistillWarning)  # other records may have candidates
             found = candidates(asking, other, rules=[asked], threads=threads, corpus=part).pairs
