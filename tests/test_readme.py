@@ -27,6 +27,8 @@ OPTIONAL = ("pandas", "polars", "recordlinkage")
 def python_blocks() -> Iterator[Any]:
     """Each block of Python, as a parameter of a test that needs what the block imports."""
     for page in PAGES:
+        if page.name == "spark.md":
+            continue  # tests/test_spark.py has a session for it
         text = page.read_text(encoding="utf-8")
         for found in re.finditer(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
             line = text.count("\n", 0, found.start()) + 2
