@@ -37,7 +37,7 @@ import er_distill
 from benchmarks.gold import Task
 from benchmarks.provenance import ROOT, Benchmark, Target
 from benchmarks.speed_contenders import CONTENDERS, OTHERS, PEER_TOKENS, Setting, probability
-from benchmarks.speed_quality import label_thresholds, quality
+from benchmarks.speed_quality import OnLabels, on_labels, quality
 from benchmarks.speed_workloads import WALMART, WORKLOADS, Workload
 from benchmarks.tiers import share_to_encoder, trees_alone
 from er_distill.pairs import Pairs
@@ -56,12 +56,12 @@ def main() -> None:
     benchmark = Benchmark("speed", args.student, ["sentence-transformers", "torch", "transformers", "recordlinkage"])
     with tempfile.TemporaryDirectory() as folder:
         args.graphs = export(args.weights, Path(folder))
-        thresholds = label_thresholds(args.graphs, args.weights, Student.load(args.student, device="cpu"))
+        labelled = on_labels(args.graphs, args.weights, Student.load(args.student, device="cpu"))
         workloads = {
             name: measure(Workload(name, args.pairs or None), args, args.rounds if name == WALMART else 1)
             for name in args.workloads
         }
-    figures = main_figures(workloads.pop(WALMART), args, thresholds)
+    figures = main_figures(workloads.pop(WALMART), args, labelled)
     figures["other_workloads"] = {
         name: about | {"contenders": {one: speeds(trials) for one, (trials, _) in found.items()}}
         for name, (about, found) in workloads.items()
@@ -196,7 +196,7 @@ def write_pairs(workload: Workload, pairs: Pairs, folder: Path) -> None:
         pq.write_table(pa.table({"unique_id": number, "pair": number, **shared}), folder / f"{side}.parquet")
 
 
-def main_figures(measured: Measured, args: argparse.Namespace, thresholds: dict[str, float]) -> dict[str, Any]:
+def main_figures(measured: Measured, args: argparse.Namespace, labelled: dict[str, OnLabels]) -> dict[str, Any]:
     """Speed and quality on the workload whose gold is open."""
     about, found = measured
     workload, student = Workload(WALMART, args.pairs or None), Student.load(args.student, device="cpu")
@@ -211,8 +211,9 @@ def main_figures(measured: Measured, args: argparse.Namespace, thresholds: dict[
         decides = len(scores) and (name in OTHERS or CONTENDERS[name].decides)
         threshold = student.threshold if name in ("student", "lexical") else 0.5
         figures[name] = speeds(trials) | (quality(pairs, gold, scores, threshold) if decides else {})
-        if name in thresholds:
-            figures[name]["threshold_from_labels"] = quality(pairs, gold, scores, thresholds[name])
+        if name in labelled:
+            figures[name]["held_out_labels"] = vars(labelled[name])
+            figures[name]["threshold_from_labels"] = quality(pairs, gold, scores, labelled[name].threshold)
     by_round = {name: [n / s for n, s in trials] for name, (trials, _) in found.items()}
     figures["times_the_peer"] = {
         name: {

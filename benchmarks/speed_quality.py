@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -42,21 +43,36 @@ def quality(pairs: Pairs, gold: Pairs, scores: np.ndarray, threshold: float) -> 
     }
 
 
-def label_thresholds(graphs: Path, weights: Path, student: Student) -> dict[str, float]:
-    """Return each encoder's threshold: where a logistic fit of the labels to its own logits says one half.
+@dataclass(frozen=True)
+class OnLabels:
+    """An encoder on the labelled pairs that no encoder was trained on.
 
-    The labels are the teachers', of the queries that the bundled student's encoder is not trained on.
+    Attributes
+    ----------
+    threshold : float
+        The probability, by the encoder's own logit, from which labels say match rather than not.
+    log_loss, f1 : float
+        Against the labels, once a logistic function of the logit is fitted to them. No gold is read: a student's
+        encoder can be chosen by these.
     """
+
+    threshold: float
+    log_loss: float
+    f1: float
+
+
+def on_labels(graphs: Path, weights: Path, student: Student) -> dict[str, OnLabels]:
+    """Return how each encoder does on held-out labels, contenders that share a graph alike."""
     tasks = held_out()
     tokenizer = Tokenizer.from_file(str(weights / "tokenizer.json"))
     found = {}
     for variant, names in _SHARED.items():
         logits = graph_logits(graphs / f"encoder.{variant}.onnx", tokenizer, PEER_TOKENS, variant == "int8", tasks)
-        found |= dict.fromkeys(names, threshold_of(logits, tasks))
+        found |= dict.fromkeys(names, _fitted(logits, tasks))
     own = Tokenizer.from_file(str(student.folder / student.manifest.tokenizer))
     graph, one_by_one = student.folder / student.variant.encoder, student.variant.one_by_one
     logits = graph_logits(graph, own, student.manifest.max_length, one_by_one, tasks)
-    return found | {"neural_fast": threshold_of(logits, tasks)}
+    return found | {"neural_fast": _fitted(logits, tasks)}
 
 
 def held_out() -> list[tuple[LabelledTask, np.ndarray]]:
@@ -81,8 +97,19 @@ def graph_logits(
     return np.concatenate(parts)
 
 
-def threshold_of(logits: np.ndarray, tasks: list[tuple[LabelledTask, np.ndarray]]) -> float:
-    """Return the probability, by the encoder's own logit, from which labels say match rather than not."""
-    target = np.concatenate([task.target[rows] for task, rows in tasks])
+def _fitted(logits: np.ndarray, tasks: list[tuple[LabelledTask, np.ndarray]]) -> OnLabels:
+    return fitted(logits, np.concatenate([task.target[rows] for task, rows in tasks]))
+
+
+def fitted(logits: np.ndarray, target: np.ndarray) -> OnLabels:
+    """Fit a logistic function of logits to soft labels; F1 is over pairs whose label says one thing or the other."""
     line = fit_line(logits, None, target, np.ones(len(target)))
-    return float(probability(np.array(-line.bias / line.lexical)))
+    fit = line.lexical * logits + line.bias
+    said, wanted = fit > 0, target > 0.5
+    sure = target != 0.5
+    both, either = (said & wanted)[sure].sum(), said[sure].sum() + wanted[sure].sum()
+    return OnLabels(
+        threshold=float(probability(np.array(-line.bias / line.lexical))),
+        log_loss=float(np.mean(np.logaddexp(0, fit) - target * fit)),
+        f1=float(2 * both / either),
+    )
