@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
 
 import numpy as np
 from scipy import sparse
@@ -17,7 +18,7 @@ from er_distill.aside import Aside
 from er_distill.pairs import Pairs
 from er_distill.threads import thread_count
 from er_distill.values import FieldValues
-from er_distill.vectors import Corpus, Vectors
+from er_distill.vectors import Corpus, Sets, Vectors
 
 VERSION = 1
 """Part of a student's manifest: a student is only as good as the features it was fitted on."""
@@ -100,22 +101,21 @@ class Similarity:
     """
 
     def __init__(self, corpus: Corpus, *, threads: int | None = None) -> None:
-        self.vocabulary, self.left, self.right = corpus.vocabulary, corpus.left, corpus.right
-        self.one_table = corpus.one_table
+        # Of the corpus it keeps what it reads: the records' values, which it has as codes, need not stay in memory.
+        left, right = corpus.left, corpus.right
+        self._vocabulary, self._one_table = corpus.vocabulary, corpus.one_table
         self._threads = thread_count(threads)
-        words = self.vocabulary
-        idf, digit = words.word_idf, words.word_has_digit.astype(np.float32)
+        idf, digit = corpus.vocabulary.word_idf, corpus.vocabulary.word_has_digit.astype(np.float32)
+        gram_idf = corpus.vocabulary.gram_idf
         self._word_weights = np.stack([idf, idf * idf, digit, idf * digit], axis=1)
-        self._gram_weights = np.stack([words.gram_idf, words.gram_idf * words.gram_idf], axis=1)
-        self._fields = [FieldValues(self.left, self.right, field) for field in range(len(words.aligned))]
-        self._left_sums = self._sums(self.left)
-        self._right_sums = self._left_sums if self.one_table else self._sums(self.right)
-        self._left_codes = _side_by_side([field.left for field in self._fields], len(self.left))
-        self._right_codes = (
-            self._left_codes
-            if self.one_table
-            else _side_by_side([field.right for field in self._fields], len(self.right))
-        )
+        self._gram_weights = np.stack([gram_idf, gram_idf * gram_idf], axis=1)
+        n_fields = len(corpus.vocabulary.aligned)
+        self._left = self._side(left, n_fields)
+        self._right = self._left if self._one_table else self._side(right, n_fields)
+        self._fields = []
+        for field in range(n_fields):
+            values, self._left.codes[:, field], self._right.codes[:, field] = FieldValues.coded(left, right, field)
+            self._fields.append(values)
 
     def __call__(self, i: np.ndarray, j: np.ndarray) -> np.ndarray:
         """Return the similarities of the pairs ``(i, j)``.
@@ -152,23 +152,21 @@ class Similarity:
         def put(name: str, values: np.ndarray) -> None:
             out[:, _COLUMN[name]] = values
 
-        of_a, of_b = _Sums(self._left_sums[i]), _Sums(self._right_sums[j])
-        self._words(i, j, of_a, of_b, put)
-        self._grams(i, j, of_a, of_b, put)
+        of_a, of_b = _Sums(self._left.sums[i]), _Sums(self._right.sums[j])
+        self._words(self._left.words[i], self._right.words[j], of_a, of_b, put)
+        self._grams(self._left.grams[i].multiply(self._right.grams[j]).tocsr(), of_a, of_b, put)
         if self._fields:
-            self._values(self._left_codes[i], self._right_codes[j], put)
-        put("one_table", np.full(len(i), self.one_table))
+            self._values(self._left.codes[i], self._right.codes[j], put)
+        put("one_table", np.full(len(i), self._one_table))
 
-    def _sums(self, vectors: Vectors) -> np.ndarray:
-        """What `_Sums` reads, of each record on its own."""
+    def _side(self, vectors: Vectors, n_fields: int) -> _Side:
         words, grams = vectors.words, vectors.grams
         sums = np.empty((len(vectors), len(_SUMS)), dtype=np.float32)
         sums[:, 0], sums[:, 1:5] = np.diff(words.indptr), words @ self._word_weights
         sums[:, 5], sums[:, 6:8] = np.diff(grams.indptr), grams @ self._gram_weights
-        return sums
+        return _Side(words, grams, sums, np.empty((len(vectors), n_fields), dtype=np.int32))
 
-    def _words(self, i: np.ndarray, j: np.ndarray, of_a: _Sums, of_b: _Sums, put: Put) -> None:
-        a, b = self.left.words[i], self.right.words[j]
+    def _words(self, a: sparse.csr_array, b: sparse.csr_array, of_a: _Sums, of_b: _Sums, put: Put) -> None:
         b.data[:] = 2
         either = (a + b).tocsr()  # a word of both records is 3
         shared = _kept(either, either.data == 3)
@@ -177,7 +175,7 @@ class Similarity:
         put("word_cosine", _ratio(squares, np.sqrt(of_a["word_squares"] * of_b["word_squares"])))
         put("word_jaccard", _ratio(count, of_a["words"] + of_b["words"] - count))
         _put_two(put, "word_contained", _ratio(weight, of_a["word_weight"]), _ratio(weight, of_b["word_weight"]))
-        rarity = np.take(self.vocabulary.word_idf, either.indices)
+        rarity = np.take(self._vocabulary.word_idf, either.indices)
         put("word_rarest_shared", _row_max(either.indptr, np.where(either.data == 3, rarity, 0)))
         _put_two(
             put,
@@ -190,8 +188,7 @@ class Similarity:
         put("number_shared_weight", number_weight)
         _put_two(put, "words", of_a["words"], of_b["words"])
 
-    def _grams(self, i: np.ndarray, j: np.ndarray, of_a: _Sums, of_b: _Sums, put: Put) -> None:
-        shared = self.left.grams[i].multiply(self.right.grams[j]).tocsr()
+    def _grams(self, shared: sparse.csr_array, of_a: _Sums, of_b: _Sums, put: Put) -> None:
         count, (weight, squares) = np.diff(shared.indptr).astype(np.float32), (shared @ self._gram_weights).T
         put("gram_cosine", _ratio(squares, np.sqrt(of_a["gram_squares"] * of_b["gram_squares"])))
         put("gram_jaccard", _ratio(count, of_a["grams"] + of_b["grams"] - count))
@@ -209,7 +206,7 @@ class Similarity:
             differ, same = np.flatnonzero(known[field] & ~equal[field]), np.flatnonzero(equal[field])
             alike[field, differ] = values.alike(a[field, differ], b[field, differ])
             information[field, same] = values.information[a[field, same]]
-        weight = np.where(known, self.vocabulary.field_weight[:, None], 0.0)
+        weight = np.where(known, self._vocabulary.field_weight[:, None], 0.0)
         compared = known.sum(0).astype(np.float32)
         conflict = known & (alike < 0.5)
         total = weight.sum(0)
@@ -264,6 +261,7 @@ def features(
     features : ndarray of float32, shape (rows, len(FEATURES))
     """
     similarity = Similarity(corpus, threads=threads)
+    del corpus  # of which it may have held the last reference
     chunks = [slice(begin, begin + chunk_size) for begin in range(0, len(pairs), chunk_size)]
     if not context:
         for rows in chunks:
@@ -290,6 +288,15 @@ def features(
 _SUMS = ("words", "word_weight", "word_squares", "numbers", "number_weight", "grams", "gram_weight", "gram_squares")
 
 
+class _Side(NamedTuple):
+    """A table as it is compared: what `_Sums` reads of each record, the codes of its values, shape (n, fields)."""
+
+    words: Sets
+    grams: Sets
+    sums: np.ndarray
+    codes: np.ndarray
+
+
 class _Sums:
     """Sums over the words and trigrams of some records, each of shape (m,): their number, weights, weights squared."""
 
@@ -298,14 +305,6 @@ class _Sums:
 
     def __getitem__(self, name: str) -> np.ndarray:
         return self._table[:, _SUMS.index(name)]
-
-
-def _side_by_side(columns: list[np.ndarray], n: int) -> np.ndarray:
-    """Columns as the columns of one array, in which a record's values stand together in memory."""
-    together = np.empty((n, len(columns)), dtype=np.int32)
-    for k, column in enumerate(columns):
-        together[:, k] = column
-    return together
 
 
 def _kept(matrix: sparse.csr_array, which: np.ndarray) -> sparse.csr_array:

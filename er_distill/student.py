@@ -198,13 +198,18 @@ class Student:
         wanted: np.ndarray | None = None,
     ) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
         """Yield each chunk's rows, lexical logits and encoder logits (NaN where the encoder did not look)."""
-        corpus = vectorise(left, right) if corpus is None else corpus
 
         @cache  # what many pairs never need: texts of all records
         def read() -> Read:
             return self.reader.over(left.texts, None if right is None else right.texts, pairs, context=context)
 
-        features = lexical.features(corpus, pairs, context=context, chunk_size=chunk_size, threads=self._trees.threads)
+        features = lexical.features(
+            vectorise(left, right) if corpus is None else corpus,
+            pairs,
+            context=context,
+            chunk_size=chunk_size,
+            threads=self._trees.threads,
+        )
         with tqdm(
             total=len(pairs), desc="scoring", unit="pair", unit_scale=True, disable=not progress, file=sys.stderr
         ) as bar:

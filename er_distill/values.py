@@ -26,20 +26,19 @@ class FieldValues:
 
     Parameters
     ----------
-    left, right : Vectors
-        The two tables; one object when there is one.
-    field : int
-        Which of the aligned fields.
-
-    Attributes
-    ----------
-    left, right : ndarray of int32, shape (n,)
-        The code of each record's value; 0 is the missing value.
+    values : ndarray of str objects, shape (values,)
+        By code; the first is the missing value.
     information : ndarray of float32, shape (values,)
         As `Vectors.information`, by code.
     """
 
-    def __init__(self, left: Vectors, right: Vectors, field: int) -> None:
+    def __init__(self, values: np.ndarray, information: np.ndarray) -> None:
+        self._values = values
+        self.information = information
+
+    @classmethod
+    def coded(cls, left: Vectors, right: Vectors, field: int) -> tuple[FieldValues, np.ndarray, np.ndarray]:
+        """Return the values of one of the aligned fields, and the code of each record's, int32 of shape (n,)."""
         sides = [left] if left is right else [left, right]
         columns = [side.values[field].tolist() for side in sides]
         codes = dict.fromkeys([""], 0)
@@ -47,12 +46,12 @@ class FieldValues:
             codes.update(dict.fromkeys(column, 0))
         for code, value in enumerate(codes):
             codes[value] = code
-        self._values = np.fromiter(codes, dtype=object, count=len(codes))
-        coded = [np.fromiter(map(codes.__getitem__, column), np.int32, len(column)) for column in columns]
-        self.left, self.right = coded[0], coded[-1]
-        self.information = np.zeros(len(codes), dtype=np.float32)
-        for side, of_side in zip(sides, coded, strict=True):
-            self.information[of_side] = side.information[field]
+        of_records = [np.fromiter(map(codes.__getitem__, column), np.int32, len(column)) for column in columns]
+        information = np.zeros(len(codes), dtype=np.float32)
+        for side, of_side in zip(sides, of_records, strict=True):
+            information[of_side] = side.information[field]
+        found = cls(np.fromiter(codes, dtype=object, count=len(codes)), information)
+        return found, of_records[0], of_records[-1]
 
     def alike(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         """Return how alike values of different codes are, as `value_similarity` does; float32, shape (m,)."""
@@ -69,7 +68,8 @@ class FieldValues:
 
     @cached_property
     def _short(self) -> np.ndarray:
-        return _cut(self._values)
+        long = any(len(value) > MAX_VALUE_CHARS for value in self._values)
+        return _cut(self._values) if long else self._values
 
     @cached_property
     def _words(self) -> sparse.csr_array:
