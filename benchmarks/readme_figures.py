@@ -125,14 +125,15 @@ def _speeds(figures: Mapping[str, Any], names: Iterable[str] = _IN_SHORT) -> str
 def _speed_page(result: Mapping[str, Any]) -> str:
     figures = result["figures"]
     blocks = [_speeds(figures, _CONTENDERS)]
-    set_by_labels = [name for name in _CONTENDERS if "threshold_from_labels" in figures.get(name, {})]
-    if set_by_labels:
+    judged = [name for name in _CONTENDERS if "held_out_labels" in figures.get(name, {})]
+    if judged:
         rows: list[Iterable[str]] = []
-        for name in set_by_labels:
-            own, plain = figures[name]["threshold_from_labels"], figures[name]
-            both = f"{plain['f1_one_to_one']:.3f}", f"{own['f1_one_to_one']:.3f}"
-            rows.append((_CONTENDERS[name], f"{plain['f1']:.3f}", f"{own['f1']:.3f}", *both))
-        blocks.append(_table(("F1", "at 0.5", "threshold from labels", "at 0.5, one-to-one", "from labels"), rows))
+        for name in judged:
+            own, labelled = figures[name]["threshold_from_labels"], figures[name]["held_out_labels"]
+            f1 = (figures[name]["f1"], own["f1"], figures[name]["f1_one_to_one"], own["f1_one_to_one"], labelled["f1"])
+            rows.append((_CONTENDERS[name], *(f"{value:.3f}" for value in (*f1, labelled["log_loss"]))))
+        head = ("F1", "at 0.5", "from labels", "one-to-one", "from labels", "of held-out labels", "their log loss")
+        blocks.append(_table(head, rows))
     for name, other in figures.get("other_workloads", {}).items():
         head = (f"{name}, {other['all_pairs']:,} pairs", "pairs/s", "times the first")
         own = other["contenders"]
