@@ -100,8 +100,7 @@ class Benchmark:
             "commit": commit(),
             "student": None if self.student is None else describe_student(self.student),
             "machine": machine() | {"load_at_start": self._load},
-            "versions": {"python": platform.python_version()}
-            | {name: metadata.version(name) for name in self.packages},
+            "versions": {"python": platform.python_version()} | {name: _version(name) for name in self.packages},
         }
         path = RESULTS / f"{self.name}.json" if output is None else output
         path.parent.mkdir(exist_ok=True, parents=True)
@@ -144,6 +143,13 @@ def describe_student(student: str) -> dict[str, str]:
     manifest = read(folder)
     digest = hashlib.sha256((folder / MANIFEST).read_bytes()).hexdigest()
     return {"name": manifest.name, "created": manifest.created, "manifest_sha256": digest}
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:  # onnxruntime for a GPU is a package of another name
+        return f"{metadata.version(f'{package}-gpu')} ({package}-gpu)"
 
 
 def _without_folders(argument: str) -> str:

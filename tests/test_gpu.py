@@ -531,6 +531,39 @@ def test_reader_on_a_gpu_gives_the_cpus_logits(
     np.testing.assert_allclose(alone, on_gpu[:7], rtol=0, atol=1e-5 if variant == "fp32" else 1e-2)
 
 
+def test_the_benchmarks_peer_computes_what_we_do(tmp_path: Path, graphs: tuple[Path, PairEncoder]) -> None:
+    from benchmarks.gpu_peer import loop
+
+    torch = pytest.importorskip("torch")
+    from er_distill.training.pretrained import load_base
+
+    torch.manual_seed(0)
+    model = load_base(graphs[0] / "base", 42)
+    model.model.save_pretrained(tmp_path)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(graphs[0] / "base" / name, tmp_path)
+    left, right, pairs, _ = product_task()
+    both = [sorted((left[i], right[j])) for i, j in zip(pairs.left.tolist(), pairs.right.tolist(), strict=True)]
+    found = loop(tmp_path, "cpu", torch.float32, 42)(both, 7)
+    np.testing.assert_allclose(found, model.predict(left, right, pairs), rtol=0, atol=1e-5)
+
+
+def test_the_benchmark_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    from benchmarks import gpu
+
+    pytest.importorskip("torch")
+    monkeypatch.setattr(gpu.shutil, "which", lambda _: None)
+    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        pytest.skip("this onnxruntime has CUDA")
+    said = "\n".join(gpu.what_is_missing(Device("cuda")))
+    assert "no nvidia-smi" in said
+    assert "onnxruntime is built without CUDA: pip uninstall onnxruntime" in said
+    monkeypatch.setattr("sys.argv", ["gpu"])
+    with pytest.raises(SystemExit, match="This machine cannot run it"):
+        gpu.main()
+    assert gpu.what_is_missing(Device("cpu")) == []
+
+
 # On a GPU
 
 
