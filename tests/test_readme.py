@@ -11,17 +11,18 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
 from benchmarks import readme_figures
-from er_distill import Student
+from er_distill import Student, score_pairs
 from er_distill.cli import app
 from er_distill.files import write_table
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-OPTIONAL = ("pandas", "polars", "recordlinkage")
+OPTIONAL = ("dask", "duckdb", "pandas", "polars", "ray", "recordlinkage")
 
 
 def python_blocks() -> Iterator[Any]:
@@ -35,6 +36,8 @@ def python_blocks() -> Iterator[Any]:
             code = "\n" * (line - 1) + found.group(1)  # errors then name the line of the page
             needs = ["onnxruntime", *(name for name in OPTIONAL if re.search(rf"^(import|from) {name}\b", code, re.M))]
             marks = [pytest.mark.needs(*needs)]
+            if page.name == "recipes.md":
+                marks.append(pytest.mark.filterwarnings("ignore"))  # what other engines warn of is theirs
             if "er_distill.training" in code:
                 marks.append(pytest.mark.train)
             yield pytest.param(page, code, id=f"{page.name}:{line}", marks=marks)
@@ -88,6 +91,8 @@ def test_python_runs_as_printed(page: Path, code: str, tmp_path: Path, monkeypat
         names = tiny_selection()
     elif page.name == "merging.md":
         tiny_models()
+    elif page.name == "recipes.md":
+        names = small_companies()
     elif page.name == "algorithms-encoder.md":
         names = tiny_labels()
     elif page.name == "algorithms-generative.md":
@@ -138,6 +143,37 @@ def tiny_training(code: str) -> tuple[str, dict[str, Any]]:
 @checks("MergeConfig(")
 def makes_a_base(names: dict[str, Any]) -> None:
     assert (names["Path"]("merged-base") / "model.safetensors").is_file()
+
+
+@checks('"pairs.parquet"')
+def scores_are_those_of_one_local_run(names: dict[str, Any]) -> None:
+    found = names["database"].sql("FROM scored").to_arrow_table() if "database" in names else names["scored"]
+    found = found if isinstance(found, pa.Table) else pa.Table.from_pandas(found)
+    columns = ["left_id", "right_id", "score"]
+    customers, register, pairs = (pq.read_table(f"{name}.parquet") for name in ("customers", "register", "pairs"))
+    whole = score_pairs(pairs, customers, register)
+    assert len(whole) > 100
+    rows = [set(zip(*(table[name].to_pylist() for name in columns), strict=True)) for table in (found, whole)]
+    assert rows[0] == rows[1]
+    assert len(found) == len(whole)
+
+
+def small_companies() -> dict[str, Any]:
+    """Write the tables and pairs that the recipes read."""
+    from er_distill.blocking import candidates
+    from er_distill.records import Records
+    from er_distill.training.synthetic import generate
+
+    task = generate("companies", 80, seed=3)
+    records = []
+    for name, columns in (("customers", task.left), ("register", task.right)):
+        table = {"id": [f"{name}{row}" for row in range(len(next(iter(columns.values()))))], **columns}
+        write_table(pa.table(table), Path(f"{name}.parquet"))
+        records.append(Records.from_frame(pa.table(table), name=name))
+    pairs = candidates(*records).pairs
+    ends = zip(("left_id", "right_id"), records, (pairs.left, pairs.right), strict=True)
+    write_table(pa.table({end: one.ids[rows].tolist() for end, one, rows in ends}), Path("pairs.parquet"))
+    return {"__name__": "__main__"}  # what workers are sent is then sent whole
 
 
 def tiny_models() -> None:
