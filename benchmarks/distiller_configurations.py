@@ -25,6 +25,7 @@ class Configuration:
     without: tuple[str, ...] = ()  # features to leave out: beginnings of their names
     context: bool = True  # whether a pair is judged beside the others of its lists
     self_training: float = 0.0  # the most that a label of the student's own counts, beside 1 of a teacher's
+    made_up: float = 0.0  # weight of each of twelve generated tasks, whose truth is certain, beside 1 of an open one
     encoder: str | None = None  # whose logits are fused: a recipe of `distiller_encoder`
     calibrated: bool = True
     one_to_one: bool = True

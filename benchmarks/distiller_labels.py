@@ -13,7 +13,7 @@ from benchmarks.distiller_trees import LOGISTIC, TreesConfigured
 from er_distill import lexical
 from er_distill.student import sigmoid
 from er_distill.training.agreement import estimate
-from er_distill.training.criterion import likely_truth
+from er_distill.training.criterion import exclusive_pairs, likely_truth
 from er_distill.training.exclusion import exclusive
 from er_distill.training.noise import NoiseConfig, clean_labels
 from er_distill.training.trees import TreesConfig
@@ -49,6 +49,18 @@ def reference(given: Sequence[Problem]) -> list[np.ndarray]:
         return [stored[problem.data.name] for problem in given]
 
 
+def second_view(given: Sequence[Problem]) -> list[np.ndarray]:
+    """The reference's probabilities, given that no record has two matches."""
+    found = []
+    for problem, chance in zip(given, reference(given), strict=True):
+        path = kept("second_view", fingerprint(problem.data.pairs.keys().tobytes(), chance.tobytes()))
+        if not path.is_file():
+            keep(path, chance=exclusive_pairs(problem.data.pairs, chance))
+        with np.load(path) as stored:
+            found.append(stored["chance"])
+    return found
+
+
 def likely(given: Sequence[Problem]) -> list[np.ndarray]:
     """The criterion's likely truth of each task; all NaN where a task has no labels."""
     trusted = reference(given)
@@ -82,7 +94,7 @@ def _labels(given: Sequence[Problem], configuration: Configuration) -> list[np.n
     if configuration.labels == "likely":
         return likely(given)
     if configuration.labels == "error_model":
-        return [_error_model(problem) for problem in given]
+        return [error_model(problem) for problem in given]
     votes = [mean_votes(problem) for problem in given]
     if configuration.labels == "majority":
         return [np.where(np.isnan(vote), np.nan, vote > 0.5) for vote in votes]
@@ -95,7 +107,7 @@ def mean_votes(problem: Problem) -> np.ndarray:
     return mean
 
 
-def _error_model(problem: Problem) -> np.ndarray:
+def error_model(problem: Problem) -> np.ndarray:
     """As `Ensemble(teachers, one_to_one=True)` labels."""
     target = np.full(problem.votes.shape[1], np.nan)
     rows = np.flatnonzero(problem.known)

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.distiller_configurations import Configuration
-from benchmarks.distiller_labels import likely
+from benchmarks.distiller_labels import mean_votes, second_view
 from benchmarks.distiller_problem import Problem
 from benchmarks.distiller_student import Scored
 from benchmarks.open_tasks import measure_tuples
@@ -29,33 +29,30 @@ from benchmarks.provenance import RESULTS, commit
 from er_distill import matching
 from er_distill.metrics import pair_scores, select_accuracy
 from er_distill.pairs import Pairs
-from er_distill.training.criterion import Criterion, judge
+from er_distill.training.criterion import judge
 
 FOLDER = RESULTS / "distiller"
+DEFINITION = 2
+"""Of the criterion; a line of the log that names none has the first."""
 _DIGITS = 4  # of a score in the predictions
 
 
-def judged(scored: Sequence[tuple[Problem, Scored]]) -> dict[str, dict[str, float | None]]:
+def judged(scored: Sequence[tuple[Problem, Scored]]) -> dict[str, dict[str, float]]:
     """Each labelled task's criterion, its parts, and the plain F1 against the teachers' majority."""
     found = {}
-    for (problem, own), truth in zip(scored, likely([problem for problem, _ in scored]), strict=True):
+    given = [problem for problem, _ in scored]
+    for (problem, own), chance in zip(scored, second_view(given), strict=True):
         if not problem.known.any():
             continue
         # Labelled pairs that some tier has learned tell nothing.
         use = own.unseen | ~problem.known
-        worth: Criterion = judge(
-            problem.data.pairs.take(use),
-            truth[use],
-            own.scores[use],
-            own.matched[use],
-            own.refits[:, use],
-            threshold=own.threshold,
-        )
+        votes = mean_votes(problem)
+        worth = judge(problem.data.pairs.take(use), votes[use], chance[use], own.matched[use], one_to_one=False)
         rows = own.unseen & problem.known
-        said = np.nanmean(problem.votes[:, rows], axis=0) > 0.5
+        said = votes[rows] > 0.5
         both = int((said & own.matched[rows]).sum())
-        agreement = 2 * both / max(int(said.sum() + own.matched[rows].sum()), 1)
-        found[problem.data.name] = dataclasses.asdict(worth) | {"agreement": agreement}
+        majority = 2 * both / max(int(said.sum() + own.matched[rows].sum()), 1)
+        found[problem.data.name] = dataclasses.asdict(worth) | {"majority": majority}
     return found
 
 
@@ -65,7 +62,16 @@ def note_criterion(run: str, configuration: Configuration, tasks: Mapping[str, M
         part: statistics.fmean(task[part] for task in tasks.values() if task[part] is not None)
         for part in next(iter(tasks.values()))
     }
-    _append({"kind": "criterion", "run": run, "mean": mean, "tasks": tasks, "settings": _settings(configuration)})
+    _append(
+        {
+            "kind": "criterion",
+            "definition": DEFINITION,
+            "run": run,
+            "mean": mean,
+            "tasks": tasks,
+            "settings": _settings(configuration),
+        }
+    )
 
 
 def note_gold(run: str, measured: Mapping[str, Mapping[str, Any]]) -> None:

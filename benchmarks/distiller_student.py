@@ -16,6 +16,7 @@ import numpy as np
 from benchmarks.distiller_configurations import Configuration
 from benchmarks.distiller_data import kept
 from benchmarks.distiller_labels import targets
+from benchmarks.distiller_made_up import made_up
 from benchmarks.distiller_problem import Problem
 from benchmarks.distiller_trees import LOGISTIC, TreesConfigured
 from er_distill import matching
@@ -54,21 +55,27 @@ def score(
     """Make the student and let it score every pair; also return the seconds of making and of scoring."""
     started = time.perf_counter()
     target, counts = targets(given, configuration)
-    trees = TreesConfigured(configuration, [problem.data.features for problem in given])
+    besides = made_up(configuration)
+    target += [problem.votes[0].astype(np.float64) for problem in besides]
+    counts += [np.ones(len(problem.data.pairs), dtype=np.float32) for problem in besides]
+    learned = [*given, *besides]
+    trees = TreesConfigured(configuration, [problem.data.features for problem in learned])
     labelled = time.perf_counter()
-    logits, refits = trees.cross_fit(given, target, counts, seed=seed)
+    logits, refits = trees.cross_fit(learned, target, counts, seed=seed)
     made = time.perf_counter()
     known = [~np.isnan(wanted) for wanted in target]
-    encoder = [encoder_logits(configuration.encoder, problem) for problem in given]
-    unseen = [rows & fresh for rows, (_, fresh) in zip(known, encoder, strict=True)]
+    # No encoder has read the generated tasks: where there is one, calibration does without them.
+    settled_on = given if configuration.encoder else learned
+    encoder = [encoder_logits(configuration.encoder, problem) for problem in settled_on]
+    unseen = [rows & fresh for rows, (_, fresh) in zip(known, encoder, strict=False)]
     held_out = [
         _part(problem, z, other, wanted).take(rows)
-        for problem, z, (other, _), wanted, rows in zip(given, logits, encoder, target, unseen, strict=True)
+        for problem, z, (other, _), wanted, rows in zip(settled_on, logits, encoder, target, unseen, strict=False)
         if rows.any()
     ]
     served = variant(held_out, configuration)
     scored = []
-    for problem, z, own, (other, _), wanted, fresh in zip(given, logits, refits, encoder, target, unseen, strict=True):
+    for problem, z, own, (other, _), wanted, fresh in zip(given, logits, refits, encoder, target, unseen, strict=False):
         probability = served_probability(served, z, other)
         again = [decided(problem, configuration, served, served_probability(served, one, other), wanted) for one in own]
         matched = decided(problem, configuration, served, probability, wanted)

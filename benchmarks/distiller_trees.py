@@ -48,12 +48,12 @@ class TreesConfigured:
         use: Sequence[np.ndarray],
     ) -> list[np.ndarray]:
         """Learn the labels of the pairs marked in `use`; return the logits of all pairs of each task."""
-        learn = self._with_own_labels if self.configuration.self_training else self._as_labelled
-        parts = [
-            learn(problem, values, wanted, weight, rows)
-            for values, wanted, weight, rows, problem in zip(self.features, target, counts, use, given, strict=True)
-            if rows.any()
-        ]
+        parts = []
+        for values, wanted, weight, rows, problem in zip(self.features, target, counts, use, given, strict=True):
+            if rows.any():
+                own = self.configuration.self_training and not problem.data.labelled.all()
+                learn = self._with_own_labels if own else self._as_labelled
+                parts.append(learn(problem, values, wanted, weight, rows))
         trees = fit_trees(parts, self.configuration.trees)
         return [trees.decision_function(values) for values in self.features]
 
