@@ -272,7 +272,8 @@ class TestFaults:
         }
 
 
-@pytest.mark.needs("pyspark")
+@pytest.mark.needs("pyspark", "onnxruntime")
+@needs_bundled_student
 class TestErrors:
     @pytest.fixture
     def people(self, session: Any) -> Any:
