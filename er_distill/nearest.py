@@ -24,7 +24,7 @@ MOST_EXACT = 100_000
 """Records up to which all trigrams are read, which takes as many short records a few minutes on two cores."""
 
 MOST_READ = 30_000
-"""List entries one query reads for its words, and again for its trigrams: some 0.2 ms each."""
+"""List entries one query reads for its words, and again for its trigrams: some 0.3 ms each."""
 
 _COMPARED = 3  # times k: records that either step sends on
 _QUERIES_AT_ONCE = 5_000  # a second or two, until the bar moves and Ctrl-C is heard
