@@ -206,10 +206,9 @@ def ablation(tasks: Sequence[TaskData], names: Sequence[str], seed: int) -> None
         whole, nothing = worth(f"{name}-with-everything", full), worth("nothing", PLAIN)
         rows = []
         for row in ablations(full):
-            if missing := [
-                one for one in (row.configuration.encoder, row.beside.encoder) if one and not has_encoder(one)
-            ]:
-                print(f"{row.part}: left out, there are no logits of {missing[0]!r}; see benchmarks.distiller_encoder")
+            encoders = [one for one in (row.configuration.encoder, row.beside.encoder) if one]
+            if missing := [one for one in encoders if not has_encoder(one, tasks)]:
+                print(f"{row.part}: left out, logits of {missing[0]!r} are missing; see benchmarks.distiller_encoder")
                 continue
             beside = worth(f"{name}-{row.how}-beside-{row.part}", row.beside)
             own = worth(f"{name}-{row.how}-{row.part}", row.configuration)

@@ -24,6 +24,7 @@ from benchmarks.distiller_configurations import QWEN_32B, Configuration
 from benchmarks.distiller_data import keep, kept, load
 from benchmarks.distiller_labels import targets
 from benchmarks.distiller_problem import Problem, problems
+from benchmarks.distiller_student import has_encoder
 from benchmarks.distiller_trees import folds
 from er_distill.training.encoder import EncoderConfig, EncoderTask, train_encoder
 from er_distill.training.export import export_encoder, graph_logits
@@ -64,7 +65,7 @@ def main() -> None:
     args = parser.parse_args()
     recipe = RECIPES[args.name]
     given = problems(load(), recipe.configuration, seed=args.seed)
-    if all(kept("encoders", args.name, problem.data.name).is_file() for problem in given):
+    if has_encoder(args.name, [problem.data for problem in given]):
         print(f"the logits of {args.name} are there already")
         return
     wanted, _ = targets(given, recipe.configuration)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from benchmarks.distiller_configurations import Configuration
-from benchmarks.distiller_data import kept
+from benchmarks.distiller_data import TaskData, kept
 from benchmarks.distiller_labels import targets
 from benchmarks.distiller_made_up import made_up
 from benchmarks.distiller_problem import Problem
@@ -145,6 +145,6 @@ def encoder_logits(name: str | None, problem: Problem) -> tuple[np.ndarray, np.n
         return stored["logits"].astype(np.float64), stored["unseen"]
 
 
-def has_encoder(name: str) -> bool:
-    """Whether an encoder's logits are there (see `distiller_encoder`)."""
-    return kept("encoders", name, "").parent.is_dir()
+def has_encoder(name: str, tasks: Sequence[TaskData]) -> bool:
+    """Whether an encoder's logits of all these tasks are there (see `distiller_encoder`)."""
+    return all(kept("encoders", name, task.name).is_file() for task in tasks)
