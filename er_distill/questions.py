@@ -25,8 +25,8 @@ class CandidateLists:
 
     Parameters
     ----------
-    left_texts : list of str
-    right_texts : list of str or None
+    left_texts : sequence of str
+    right_texts : sequence of str or None
         None when both sides are one table.
     pairs : Pairs
         All candidate pairs.
@@ -35,7 +35,7 @@ class CandidateLists:
     """
 
     def __init__(
-        self, left_texts: list[str], right_texts: list[str] | None, pairs: Pairs, *, context: bool = True
+        self, left_texts: Sequence[str], right_texts: Sequence[str] | None, pairs: Pairs, *, context: bool = True
     ) -> None:
         self._queries = left_texts
         self._candidates = left_texts if right_texts is None else right_texts

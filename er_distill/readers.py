@@ -42,7 +42,9 @@ class Reader(Protocol):
     def device(self) -> str:
         """The device it really runs on."""
 
-    def over(self, left_texts: list[str], right_texts: list[str] | None, pairs: Pairs, *, context: bool) -> Read:
+    def over(
+        self, left_texts: Sequence[str], right_texts: Sequence[str] | None, pairs: Pairs, *, context: bool
+    ) -> Read:
         """Return what reads any of `pairs`; whatever can be shared among them is made once."""
 
 
@@ -79,7 +81,9 @@ class PairReader:
         """The device it really runs on."""
         return self._session.device
 
-    def over(self, left_texts: list[str], right_texts: list[str] | None, pairs: Pairs, *, context: bool) -> Read:
+    def over(
+        self, left_texts: Sequence[str], right_texts: Sequence[str] | None, pairs: Pairs, *, context: bool
+    ) -> Read:
         """Return what reads any of `pairs`: each alone, with or without context. Each record is tokenised once."""
         left = self._encoder.table(left_texts)
         right = left if right_texts is None else self._encoder.table(right_texts)
@@ -124,7 +128,9 @@ class ListReader:
         """The device it really runs on."""
         return self._session.device
 
-    def over(self, left_texts: list[str], right_texts: list[str] | None, pairs: Pairs, *, context: bool) -> Read:
+    def over(
+        self, left_texts: Sequence[str], right_texts: Sequence[str] | None, pairs: Pairs, *, context: bool
+    ) -> Read:
         """Return what reads any of `pairs`, among the lists that all of them make."""
         lists = CandidateLists(left_texts, right_texts, pairs, context=context)
 

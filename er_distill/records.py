@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, overload
 
 import narwhals as nw
 import numpy as np
@@ -49,7 +49,7 @@ class Records:
     @cached_property
     def texts(self) -> list[str]:
         """The record's present values in field order, joined by spaces (serialisation version 1)."""
-        return [" ".join(filter(None, row)) for row in zip(*self.values, strict=True)]
+        return RecordTexts(self)[:]
 
     @cached_property
     def _positions(self) -> dict[Any, int]:
@@ -164,6 +164,31 @@ class Records:
                 f"{name}: no column with a value to compare (looked at: {listed}). Name some with columns=."
             )
         return cls(name, ids, tuple(rendered), tuple(rendered.values()))
+
+
+class RecordTexts(Sequence[str]):
+    """`Records.texts`, of which each is made when it is asked for: those of millions of records are hundreds of MB."""
+
+    def __init__(self, records: Records) -> None:
+        self._values = records.values
+        self._n = len(records)
+
+    def __len__(self) -> int:
+        return self._n
+
+    @overload
+    def __getitem__(self, row: int) -> str: ...
+    @overload
+    def __getitem__(self, row: slice) -> list[str]: ...
+    def __getitem__(self, row: int | slice) -> str | list[str]:
+        if isinstance(row, slice):
+            return [_text(own) for own in zip(*(column[row] for column in self._values), strict=True)]
+        return _text(column[row] for column in self._values)
+
+
+def _text(values: Iterable[str]) -> str:
+    """The present values, joined by spaces (serialisation version 1)."""
+    return " ".join(filter(None, values))
 
 
 def as_frame(frame: Any, name: str) -> nw.DataFrame[Any]:

@@ -18,7 +18,7 @@ from er_distill.artefact import Line, Manifest, Variant
 from er_distill.errors import InputError, StudentError, warn
 from er_distill.pairs import Pairs
 from er_distill.readers import Read, open_reader
-from er_distill.records import Records
+from er_distill.records import Records, RecordTexts
 from er_distill.session import Session
 from er_distill.threads import limit_tokenizers
 from er_distill.variants import open_variant
@@ -199,9 +199,11 @@ class Student:
     ) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
         """Yield each chunk's rows, lexical logits and encoder logits (NaN where the encoder did not look)."""
 
-        @cache  # what many pairs never need: texts of all records
+        @cache  # many pairs are settled without the second tier
         def read() -> Read:
-            return self.reader.over(left.texts, None if right is None else right.texts, pairs, context=context)
+            return self.reader.over(
+                RecordTexts(left), None if right is None else RecordTexts(right), pairs, context=context
+            )
 
         features = lexical.features(
             vectorise(left, right) if corpus is None else corpus,
@@ -288,8 +290,7 @@ def probability(variant: Variant, lexical_logit: np.ndarray, encoder_logit: np.n
 def warn_if_not_latin(left: Records, right: Records | None) -> None:
     """Warn of tables in scripts that an English encoder has hardly seen."""
     for table in (left,) if right is None else (left, right):
-        head = zip(*(column[:_LATIN_SAMPLE] for column in table.values), strict=True)
-        letters = [char for row in head for char in " ".join(filter(None, row))[:200] if char.isalpha()]
+        letters = [char for text in RecordTexts(table)[:_LATIN_SAMPLE] for char in text[:200] if char.isalpha()]
         other = sum(ord(char) > _LATIN_END and "LATIN" not in unicodedata.name(char, "") for char in letters)
         if other > len(letters) / 2:
             warn(

@@ -7,7 +7,7 @@ and a pair's input is put together in numpy. The result equals what the tokenize
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain
@@ -25,7 +25,7 @@ class TokenTable:
 
     Parameters
     ----------
-    texts : list of str
+    texts : sequence of str
         The records' texts.
     tokenizer : tokenizers.Tokenizer
         The student's tokenizer.
@@ -33,7 +33,7 @@ class TokenTable:
         Ids kept a record; no pair can use more.
     """
 
-    def __init__(self, texts: list[str], tokenizer: Tokenizer, max_tokens: int) -> None:
+    def __init__(self, texts: Sequence[str], tokenizer: Tokenizer, max_tokens: int) -> None:
         self.texts = texts
         self.start = np.zeros(len(texts), dtype=np.int64)
         self.length = np.full(len(texts), -1, dtype=np.int32)
@@ -132,7 +132,7 @@ class PairEncoder:
         self._types = (types[:first], types[first], types[end_first:second], types[second], types[end_second:])
         self.budget = max_length - len(self._prefix) - len(self._middle) - len(self._suffix)
 
-    def table(self, texts: list[str]) -> TokenTable:
+    def table(self, texts: Sequence[str]) -> TokenTable:
         """Return an empty token table for `texts`."""
         return TokenTable(texts, self.tokenizer, self.budget)
 

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from er_distill.errors import ErDistillWarning, InputError
-from er_distill.records import Records
+from er_distill.records import Records, RecordTexts
 from er_distill.rendering import MAX_CELL_CHARS, render
 
 Factory = Callable[[dict[str, Any]], Any]
@@ -183,6 +183,10 @@ def test_the_columns_compared_by_default(frame_factory: Factory) -> None:
     records = Records.from_frame(frame, name="left")
     assert records.fields == ("name", "year")  # no ids, no row numbers, nothing empty
     assert records.texts == ["ada 1815", "1912", "alan", "grace 1906"]
+    texts = RecordTexts(records)
+    assert [*texts] == texts[:] == records.texts
+    assert texts[1:3] == ["1912", "alan"]
+    assert texts[np.int64(-1)] == "grace 1906"
     assert records.ids.tolist() == ["a", "b", "c", "d"]
     assert len(records) == 4
 
