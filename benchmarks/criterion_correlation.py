@@ -62,8 +62,6 @@ def configurations(runs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         name, _, variation = label.partition("/")
         if "/" in variation:
             continue  # a share of the labels
-        if run["settings"].get("encoder"):
-            continue  # an encoder is trained once: how stable a student with it is was not measured
         found.setdefault((name, run["commit"], times[label, run["commit"]]), []).append(run)
         times[label, run["commit"]] += 1
     rows = []

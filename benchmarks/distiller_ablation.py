@@ -45,6 +45,7 @@ def ablations(full: Configuration) -> Iterator[Row]:
     several = len(full.teachers) > 1
     switched: dict[str, dict[str, Any]] = {
         "list context": {"context": False},
+        "generated tasks": {"made_up": 0.0},
         "noise handling": {"noise": "off"},
         "one-to-one": {"one_to_one": False},
         "rivals": {"rivals": False},
