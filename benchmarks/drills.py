@@ -2,7 +2,7 @@
 
     python -m benchmarks.drills
 
-Every drill scores the same 5,000 or so candidate pairs of generated people in a process of its own, in chunks, and
+Every drill scores the same 5,608 candidate pairs of generated people in a process of its own, in chunks, and
 breaks something while it runs: for real, with SIGKILL, a full tmpfs (in a mount namespace of its own: `unshare`), bytes
 overwritten on the disk. Then the run is resumed. Each drill says what the failing process said, how many pairs were
 finished by then, how many of these were scored again (there must be none), and whether the output is that of an
