@@ -15,7 +15,7 @@ from typing import Any
 from benchmarks.provenance import RESULTS, ROOT
 
 START, END = "<!-- figures:start -->", "<!-- figures:end -->"
-ORDER = ("febrl", "open_tasks", "default_left_out", "speed", "memory", "import_time")
+ORDER = ("febrl", "open_tasks", "default_left_out", "speed", "memory", "scale", "import_time")
 
 
 def main() -> None:
