@@ -142,6 +142,7 @@ def test_labelled_pairs_are_scored_by_fits_that_have_not_seen_them(results: Path
         {"without": ("word",)},
         {"one_to_one": False},
         {"claims": True},
+        {"made_up": 0.25},
         {"calibrated": False},
         {"teachers": ("qwen2.5-32b",)},
     ],
