@@ -16,9 +16,10 @@ from scipy import sparse
 
 from er_distill.aside import Aside
 from er_distill.pairs import Pairs
+from er_distill.sets import Sets
 from er_distill.threads import thread_count
 from er_distill.values import FieldValues
-from er_distill.vectors import Corpus, Sets, Vectors
+from er_distill.vectors import Corpus, Vectors
 
 VERSION = 1
 """Part of a student's manifest: a student is only as good as the features it was fitted on."""

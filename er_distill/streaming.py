@@ -14,7 +14,7 @@ import numpy as np
 from er_distill import lexical
 from er_distill.errors import InputError
 from er_distill.pairs import Pairs
-from er_distill.records import Records
+from er_distill.records import Records, RecordTexts
 from er_distill.student import Student, probability, warn_if_not_latin
 from er_distill.vectors import Corpus, vectorise
 
@@ -76,9 +76,10 @@ class Stream:
             )
         warn_if_not_latin(left, right)
         self._student = student
-        self._texts = left.texts, None if right is None else right.texts
+        self._texts = RecordTexts(left), None if right is None else RecordTexts(right)
         if similarity is None:
-            similarity = lexical.Similarity(vectorise(left, right) if corpus is None else corpus)
+            corpus = vectorise(left, right) if corpus is None else corpus
+            similarity = lexical.Similarity(corpus, threads=student.threads)
         self._similarity = similarity
         self.statistics = (
             ListStatistics(len(left), len(left if right is None else right), right is None) if context else None

@@ -132,6 +132,11 @@ class Student:
         """The device the second tier really runs on."""
         return self.reader.device
 
+    @property
+    def threads(self) -> int:
+        """Number of threads it works with."""
+        return self._trees.threads
+
     def __repr__(self) -> str:
         return f"Student({self.manifest.name!r}, device={self.device!r}, threshold={self.threshold:g})"
 
@@ -210,7 +215,7 @@ class Student:
             pairs,
             context=context,
             chunk_size=chunk_size,
-            threads=self._trees.threads,
+            threads=self.threads,
         )
         with tqdm(
             total=len(pairs), desc="scoring", unit="pair", unit_scale=True, disable=not progress, file=sys.stderr
@@ -260,7 +265,7 @@ class Student:
         graph = self._trees.open(threads=1)
         starts = range(0, max(len(features), 1), _TREE_ROWS)  # no rows are one block, too
         blocks = [{"features": features[begin : begin + _TREE_ROWS]} for begin in starts]
-        workers = min(self._trees.threads, len(blocks))
+        workers = min(self.threads, len(blocks))
         if workers == 1:
             return np.concatenate([graph.run(block) for block in blocks])
         with ThreadPoolExecutor(workers, thread_name_prefix="er_distill") as pool:

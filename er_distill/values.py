@@ -13,7 +13,8 @@ from rapidfuzz import process
 from rapidfuzz.distance import Indel
 from scipy import sparse
 
-from er_distill.vectors import Vectors, binary_rows, word_columns
+from er_distill.sets import binary_rows
+from er_distill.vectors import Vectors, word_columns
 
 MAX_VALUE_CHARS = 60
 """Characters of a field's value that enter its edit similarity, whose cost grows with the square of the length."""

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from itertools import chain, islice
 
 import numpy as np
-from scipy import sparse
 
 from er_distill.records import Records
+from er_distill.sets import Sets, starts
 
 GRAM_COLUMNS = 1 << 20
 """Trigrams are hashed into this many columns."""
@@ -52,68 +52,6 @@ class Vocabulary:
     gram_idf: np.ndarray
     aligned: tuple[str, ...]
     field_weight: np.ndarray
-
-
-@dataclass(frozen=True)
-class Sets:
-    """Rows of a 0/1 matrix, held as the columns of their ones: of millions of rows the ones themselves are too much.
-
-    Attributes
-    ----------
-    indptr : ndarray of int64, shape (n + 1,)
-        Where each row begins.
-    codes : ndarray of uint16 or int32
-        The columns of the rows one after the other, ascending in each; where `numbered` is given, their places in it,
-        for which two bytes mostly do.
-    numbered : ndarray of int32 or None
-        Columns that any row has.
-    columns : int
-    """
-
-    indptr: np.ndarray
-    codes: np.ndarray
-    numbered: np.ndarray | None
-    columns: int
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Rows and columns."""
-        return len(self.indptr) - 1, self.columns
-
-    @property
-    def indices(self) -> np.ndarray:
-        """The columns of all rows, int32."""
-        return self._decoded(self.codes)
-
-    def __getitem__(self, rows: np.ndarray | slice) -> sparse.csr_array:
-        """Return some rows as a matrix of int8."""
-        counts, codes = self._of(rows)
-        return binary_rows(self._decoded(codes), counts, self.columns)
-
-    def __matmul__(self, weights: np.ndarray) -> np.ndarray:
-        """Return each row's sums of `weights`, of shape (columns,) or (columns, k)."""
-        sums = np.empty((self.shape[0], *weights.shape[1:]), dtype=weights.dtype)
-        for begin in range(0, len(sums), _ROWS_AT_ONCE):
-            sums[begin : begin + _ROWS_AT_ONCE] = self[begin : begin + _ROWS_AT_ONCE] @ weights
-        return sums
-
-    def take(self, rows: np.ndarray) -> Sets:
-        """Return the sets of some rows, which may repeat."""
-        counts, codes = self._of(rows)
-        return Sets(_starts(counts), codes, self.numbered, self.columns)
-
-    def _of(self, rows: np.ndarray | slice) -> tuple[np.ndarray, np.ndarray]:
-        """How many columns each of some rows has, and their codes."""
-        if isinstance(rows, slice):
-            begin, end, _ = rows.indices(self.shape[0])
-            return np.diff(self.indptr[begin : end + 1]), self.codes[self.indptr[begin] : self.indptr[end]]
-        begins = self.indptr[rows]
-        counts = self.indptr[rows + 1] - begins
-        starts = _starts(counts)
-        return counts, self.codes[np.repeat(begins - starts[:-1], counts) + np.arange(starts[-1])]
-
-    def _decoded(self, codes: np.ndarray) -> np.ndarray:
-        return codes if self.numbered is None else np.take(self.numbered, codes)
 
 
 @dataclass(frozen=True)
@@ -202,7 +140,7 @@ def vectorise(left: Records, right: Records | None = None, *, word_ids: dict[str
         words.append(word_columns(_words(table, clean), word_ids))
         grams.append(_gram_sets(clean, len(table)))
     n_words = max(len(word_ids), 1)  # a matrix needs a column, also where no record has a word
-    word_sets = [Sets(_starts(counts), indices, None, n_words) for indices, counts in words]
+    word_sets = [Sets(starts(counts), indices, None, n_words) for indices, counts in words]
     information, field_weight = _information(values, total)
     vocabulary = Vocabulary(
         word_idf=_idf(word_sets, total),
@@ -235,7 +173,7 @@ def vectors_of(table: Records, corpus: Corpus, word_ids: dict[str, int]) -> Vect
     values = tuple(clean[table.fields.index(field)] for field in corpus.vocabulary.aligned)
     known_words = ([word for word in row if word in word_ids] for row in _words(table, clean))
     indices, counts = word_columns(known_words, word_ids)
-    words = Sets(_starts(counts), indices, None, corpus.left.words.columns)
+    words = Sets(starts(counts), indices, None, corpus.left.words.columns)
     information = np.ones((len(values), len(table)), dtype=np.float32)
     for field, column in enumerate(values):
         known = {"": 0.0}
@@ -304,22 +242,6 @@ def _distinct(keys: np.ndarray) -> np.ndarray:
     return keys[first]
 
 
-def binary_rows(indices: np.ndarray, counts: np.ndarray, columns: int) -> sparse.csr_array:
-    """A 0/1 matrix, given the columns of its rows one after the other, ascending, and how many each row has."""
-    indptr = _starts(counts)
-    if indptr[-1] < 2**31:
-        indptr = indptr.astype(np.int32)
-    matrix = sparse.csr_array((np.ones(len(indices), dtype=np.int8), indices, indptr), shape=(len(counts), columns))
-    matrix.has_sorted_indices = matrix.has_canonical_format = True
-    return matrix
-
-
-def _starts(counts: np.ndarray) -> np.ndarray:
-    starts = np.zeros(len(counts) + 1, dtype=np.int64)
-    np.cumsum(counts, out=starts[1:])
-    return starts
-
-
 def _gram_sets(clean: list[np.ndarray], n_rows: int) -> Sets:
     number = np.full(GRAM_COLUMNS, -1, dtype=np.int32)
     numbered = np.zeros(0, dtype=np.int32)
@@ -338,7 +260,7 @@ def _gram_sets(clean: list[np.ndarray], n_rows: int) -> Sets:
         block = blocks.pop()
         codes[end - len(block) : end] = block
         end -= len(block)
-    return Sets(_starts(counts), codes, numbered, GRAM_COLUMNS)
+    return Sets(starts(counts), codes, numbered, GRAM_COLUMNS)
 
 
 def _gram_columns(block: list[list[str]]) -> tuple[np.ndarray, np.ndarray]:

@@ -191,7 +191,7 @@ def test_statistics_are_put_down_and_taken_up() -> None:
 
 def test_lists_of_one_table_are_refused_to_a_student_that_reads_lists() -> None:
     lists = addresses()
-    reader: Any = SimpleNamespace(manifest=SimpleNamespace(name="chooser", reader="lists"))
+    reader: Any = SimpleNamespace(threads=1, manifest=SimpleNamespace(name="chooser", reader="lists"))
     with pytest.raises(InputError, match=r"'chooser' reads whole candidate lists.*score_pairs"):
         Stream(reader, lists.a, None)
     Stream(reader, lists.a, lists.b)
