@@ -25,6 +25,8 @@ from er_distill.vectors import vectorise
 KEPT = ROOT / "runs" / "distiller"
 _MADE_BY = (
     "lexical.py",
+    "sets.py",
+    "values.py",
     "vectors.py",
     "records.py",
     "rendering.py",
