@@ -10,7 +10,7 @@ from tokenizers import Tokenizer
 
 from benchmarks.build_default_student import SEED, TEACHERS
 from benchmarks.gold import data_folder
-from benchmarks.speed_contenders import PEER_TOKENS, probability
+from benchmarks.speed_contenders import OUR_TOKENS, PEER_TOKENS, probability
 from er_distill import matching
 from er_distill.metrics import pair_scores
 from er_distill.pairs import Pairs
@@ -22,10 +22,12 @@ from er_distill.training.calibrate import fit_line
 from er_distill.training.folds import HELD_OUT_FOLD, LabelledTask, cut
 
 FOLDS = 5
-_SHARED = {
-    "fp32": ("peer", "peer_bf16", "onnxruntime_fp32", "fastembed"),
-    "int8": ("onnxruntime_int8", "neural"),
+_ALIKE = {
+    ("fp32", PEER_TOKENS): ("peer", "peer_bf16", "onnxruntime_fp32", "fastembed"),
+    ("int8", PEER_TOKENS): ("onnxruntime_int8",),
+    ("int8", OUR_TOKENS): ("neural",),
 }
+"""Contenders by graph and tokens."""
 
 
 def quality(pairs: Pairs, gold: Pairs, scores: np.ndarray, threshold: float) -> dict[str, float]:
@@ -66,8 +68,8 @@ def on_labels(graphs: Path, weights: Path, student: Student) -> dict[str, OnLabe
     tasks = held_out()
     tokenizer = Tokenizer.from_file(str(weights / "tokenizer.json"))
     found = {}
-    for variant, names in _SHARED.items():
-        logits = graph_logits(graphs / f"encoder.{variant}.onnx", tokenizer, PEER_TOKENS, variant == "int8", tasks)
+    for (variant, tokens), names in _ALIKE.items():
+        logits = graph_logits(graphs / f"encoder.{variant}.onnx", tokenizer, tokens, variant == "int8", tasks)
         found |= dict.fromkeys(names, _fitted(logits, tasks))
     own = Tokenizer.from_file(str(student.folder / student.manifest.tokenizer))
     graph, one_by_one = student.folder / student.variant.encoder, student.variant.one_by_one
