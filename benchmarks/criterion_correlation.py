@@ -26,7 +26,7 @@ from benchmarks import distiller_protocol, gold
 from benchmarks.provenance import Benchmark, Target
 
 PARTS = {1: ("value", "truth", "consistency", "stability", "agreement"), 2: ("value", "second_view", "majority")}
-"""Of each definition: the criterion, its parts, and agreement with the teachers, which is nearly a part of the second."""
+"""Of each definition: the criterion, parts, and agreement with the teachers, which is nearly a part of the second."""
 
 NAMES = {1: "first criterion", 2: "second criterion"}
 AIM = 0.6
