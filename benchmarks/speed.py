@@ -236,9 +236,9 @@ def speeds(trials: Trials) -> dict[str, Any]:
 def end_to_end(student: str, peer_pairs_per_second: float) -> dict[str, Any]:
     """Link both whole tables of walmart-amazon, blocking included."""
     left, right = Task(WALMART).tables
-    er_distill.link(left.slice(0, WARM_UP), right.slice(0, WARM_UP), student=student, left_id="id", right_id="id")
+    er_distill.link(left.slice(0, WARM_UP), right.slice(0, WARM_UP), student=student, id="id")
     started = time.perf_counter()
-    matches = er_distill.link(left, right, student=student, left_id="id", right_id="id")
+    matches = er_distill.link(left, right, student=student, id="id")
     seconds = time.perf_counter() - started
     n_pairs = len(er_distill.blocking.candidates(*Task(WALMART).records).pairs)
     return {
