@@ -14,7 +14,8 @@ second view
 This is the second definition. The first was the geometric mean of an expected F1 against the likely truth, of the
 consistency of raw claims with one-to-one, and of the agreement between fits to parts of the labels. The second was
 found on generated tables, where the truth is known, with simulated teachers (`benchmarks.criterion_synthetic`): there
-it ranks students far better, and better than any other mean of up to three parts that was tried.
+it ranks students far better, and better than any other mean of up to three parts that was tried. Among good students of
+the DistillER benchmark it does not (``docs/benchmark.md``): do not choose by it for the last hundredth of F1.
 
 What it cannot see: a mistake that the teachers and the reference share.
 
