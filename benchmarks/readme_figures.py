@@ -190,7 +190,7 @@ _PAGES: Mapping[str, tuple[str, Callable[[Mapping[str, Any]], str]]] = {
 
 def _machine(result: Mapping[str, Any]) -> str:
     machine = result["machine"]
-    return f"{machine['cores']} cores of {machine['processor']}"
+    return f"{machine['cores']} core{'s' if machine['cores'] > 1 else ''} of {machine['processor']}"
 
 
 def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
