@@ -80,7 +80,7 @@ def link(
     student : str, Path or Student
         The name of a bundled student, a student folder, or a loaded student.
     device : str
-        ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
+        ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:N"`` or ``"tensorrt"``.
     threads : int, optional
         Default: the cores this process may use.
     threshold : float, optional
