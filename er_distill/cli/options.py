@@ -146,7 +146,9 @@ Variant = Annotated[
     str | None,
     typer.Option(help="Variant of the student: `er-distill info` lists them. [default: the student's]"),
 ]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or tensorrt. auto takes a GPU when one really works.")]
+Device = Annotated[
+    str, typer.Option(help="auto, cpu, cuda, cuda:N or tensorrt. auto takes a GPU when one really works.")
+]
 Threads = Annotated[
     int | None, typer.Option(min=1, help="Threads to use. [default: ER_DISTILL_THREADS, else all cores]")
 ]
