@@ -13,7 +13,7 @@ pytest.importorskip("torch", reason="torch not installed: pip install 'er-distil
 pytest.importorskip("sklearn", reason="scikit-learn not installed: pip install 'er-distill[train]'")
 pytestmark = pytest.mark.train
 
-from benchmarks import build_default_student, default_base, default_left_out  # noqa: E402
+from benchmarks import build_default_student, default_left_out  # noqa: E402
 from er_distill import Student  # noqa: E402
 from er_distill.training.folds import cross_fit  # noqa: E402
 from tests.made_up_tasks import OPEN, benchmark_in  # noqa: E402
@@ -28,7 +28,6 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     benchmark_in(tmp_path, monkeypatch)
     base = save_bert(tmp_path / "base", n_positions=128)
     monkeypatch.setattr(build_default_student, "offline_base", lambda: str(base))
-    monkeypatch.setattr(default_base, "LAYERS", 1)  # of two
     monkeypatch.setattr(build_default_student, "QUICK_ENTITIES", ENTITIES)
     monkeypatch.setattr(build_default_student, "RESULTS", tmp_path)
     return tmp_path
