@@ -4,9 +4,8 @@
 
 It learns from the labels of the two Qwen teachers alone (Apache-2.0, so that the student can be given away freely) on
 the eight tasks of the DistillER benchmark, and from generated tables of people, companies and addresses. No gold is
-read. Two CPU cores take some twenty minutes; a run that was stopped goes on where it was, from what is in ``--run``. The
-card
-says what a new user may expect: run ``benchmarks.default_left_out`` first, with the same recipe.
+read. Two CPU cores take some twenty minutes; a run that was stopped goes on where it was, from what is in ``--run``.
+The card says what a new user may expect: run ``benchmarks.default_left_out`` first, with the same recipe.
 
 ``--quick`` goes through all steps in a few minutes, with little of everything; that student is good for nothing.
 """

@@ -90,7 +90,7 @@ def _tasks(figures: Mapping[str, Any]) -> str:
     return _table(head, rows)
 
 
-_IN_SHORT = ("peer", "neural", "neural_fast", "student", "lexical")
+_IN_SHORT = ("peer", "neural", "student", "lexical")
 """Contenders of `speed` that the README names; docs/speed.md names all."""
 
 _CONTENDERS = {
@@ -100,7 +100,6 @@ _CONTENDERS = {
     "onnxruntime_int8": "plain onnxruntime loop, int8",
     "fastembed": "fastembed `TextCrossEncoder`, fp32",
     "neural": "our encoder alone, int8, the peer's weights",
-    "neural_fast": "our encoder alone, the student's own",
     "student": "the whole student",
     "lexical": "its trees alone, vectors made before",
     "random_forest": "scikit-learn random forest on our features",

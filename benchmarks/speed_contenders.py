@@ -107,19 +107,8 @@ def plain_loop(variant: str) -> Callable[[Setting], Score]:
 def our_encoder(setting: Setting) -> Score:
     """Our int8 graph of the peers' weights, from the records' texts, a little shorter, to one probability a pair."""
     tokenizer = Tokenizer.from_file(str(setting.weights / "tokenizer.json"))
-    return _encoder(setting, setting.graphs / "encoder.int8.onnx", tokenizer, OUR_TOKENS, "int8" in ONE_BY_ONE)
-
-
-def our_fast_encoder(setting: Setting) -> Score:
-    """The student's own encoder, which may have fewer layers and read fewer tokens."""
-    student = Student.load(setting.student, device="cpu")
-    manifest, variant = student.manifest, student.variant
-    tokenizer = Tokenizer.from_file(str(student.folder / manifest.tokenizer))
-    return _encoder(setting, student.folder / variant.encoder, tokenizer, manifest.max_length, variant.one_by_one)
-
-
-def _encoder(setting: Setting, graph: Path, tokenizer: Tokenizer, max_length: int, one_by_one: bool) -> Score:
-    reader = PairReader(Session(graph, device="cpu"), tokenizer, max_length, one_by_one)
+    graph = Session(setting.graphs / "encoder.int8.onnx", device="cpu")
+    reader = PairReader(graph, tokenizer, OUR_TOKENS, "int8" in ONE_BY_ONE)
     left, right = (table.texts for table in setting.workload.records)
 
     def score(pairs: Pairs) -> np.ndarray:
@@ -232,7 +221,6 @@ CONTENDERS = {
     "onnxruntime_fp32": Contender(plain_loop("fp32"), slow=True),
     "onnxruntime_int8": Contender(plain_loop("int8"), slow=True),
     "neural": Contender(our_encoder),
-    "neural_fast": Contender(our_fast_encoder),
     "student": Contender(whole_student, all_pairs=True),
     "lexical": Contender(lexical_tier, all_pairs=True),
     "random_forest": Contender(forest("random"), all_pairs=True, needs_labels=True),

@@ -16,7 +16,6 @@ from er_distill.metrics import pair_scores
 from er_distill.pairs import Pairs
 from er_distill.readers import PairReader
 from er_distill.session import Session
-from er_distill.student import Student
 from er_distill.training import read_task
 from er_distill.training.calibrate import fit_line
 from er_distill.training.folds import HELD_OUT_FOLD, LabelledTask, cut
@@ -63,7 +62,7 @@ class OnLabels:
     f1: float
 
 
-def on_labels(graphs: Path, weights: Path, student: Student) -> dict[str, OnLabels]:
+def on_labels(graphs: Path, weights: Path) -> dict[str, OnLabels]:
     """Return how each encoder does on held-out labels, contenders that share a graph alike."""
     tasks = held_out()
     tokenizer = Tokenizer.from_file(str(weights / "tokenizer.json"))
@@ -71,10 +70,7 @@ def on_labels(graphs: Path, weights: Path, student: Student) -> dict[str, OnLabe
     for (variant, tokens), names in _ALIKE.items():
         logits = graph_logits(graphs / f"encoder.{variant}.onnx", tokenizer, tokens, variant == "int8", tasks)
         found |= dict.fromkeys(names, _fitted(logits, tasks))
-    own = Tokenizer.from_file(str(student.folder / student.manifest.tokenizer))
-    graph, one_by_one = student.folder / student.variant.encoder, student.variant.one_by_one
-    logits = graph_logits(graph, own, student.manifest.max_length, one_by_one, tasks)
-    return found | {"neural_fast": _fitted(logits, tasks)}
+    return found
 
 
 def held_out() -> list[tuple[LabelledTask, np.ndarray]]:
