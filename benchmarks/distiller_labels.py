@@ -13,7 +13,7 @@ from benchmarks.distiller_trees import LOGISTIC, TreesConfigured
 from er_distill import lexical
 from er_distill.student import sigmoid
 from er_distill.training.agreement import estimate
-from er_distill.training.criterion import exclusive_pairs, likely_truth
+from er_distill.training.criterion import likely_truth
 from er_distill.training.exclusion import exclusive
 from er_distill.training.noise import NoiseConfig, clean_labels
 from er_distill.training.trees import TreesConfig
@@ -47,18 +47,6 @@ def reference(given: Sequence[Problem]) -> list[np.ndarray]:
         keep(path, **{problem.data.name: sigmoid(z, 0.0, LOGISTIC) for problem, z in zip(given, logits, strict=True)})
     with np.load(path) as stored:
         return [stored[problem.data.name] for problem in given]
-
-
-def second_view(given: Sequence[Problem]) -> list[np.ndarray]:
-    """The reference's probabilities, given that no record has two matches."""
-    found = []
-    for problem, chance in zip(given, reference(given), strict=True):
-        path = kept("second_view", fingerprint(problem.data.pairs.keys().tobytes(), chance.tobytes()))
-        if not path.is_file():
-            keep(path, chance=exclusive_pairs(problem.data.pairs, chance))
-        with np.load(path) as stored:
-            found.append(stored["chance"])
-    return found
 
 
 def likely(given: Sequence[Problem]) -> list[np.ndarray]:

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.distiller_configurations import Configuration
-from benchmarks.distiller_labels import mean_votes, second_view
+from benchmarks.distiller_labels import likely, mean_votes
 from benchmarks.distiller_problem import Problem
 from benchmarks.distiller_student import Scored
 from benchmarks.open_tasks import measure_tuples
@@ -32,27 +32,35 @@ from er_distill.pairs import Pairs
 from er_distill.training.criterion import judge
 
 FOLDER = RESULTS / "distiller"
-DEFINITION = 2
-"""Of the criterion; a line of the log that names none has the first."""
+DEFINITION = 1
+"""Of the criterion, `er_distill.training.judge`; a line of the log that names none has the first, too.
+
+The second was in force from commit ee1bcdb on, see ``docs/benchmark.md``.
+"""
 _DIGITS = 4  # of a score in the predictions
 
 
-def judged(scored: Sequence[tuple[Problem, Scored]]) -> dict[str, dict[str, float]]:
+def judged(scored: Sequence[tuple[Problem, Scored]]) -> dict[str, dict[str, float | None]]:
     """Each labelled task's criterion, its parts, and the plain F1 against the teachers' majority."""
     found = {}
-    given = [problem for problem, _ in scored]
-    for (problem, own), chance in zip(scored, second_view(given), strict=True):
+    for (problem, own), truth in zip(scored, likely([problem for problem, _ in scored]), strict=True):
         if not problem.known.any():
             continue
         # Labelled pairs that some tier has learned tell nothing.
         use = own.unseen | ~problem.known
-        votes = mean_votes(problem)
-        worth = judge(problem.data.pairs.take(use), votes[use], chance[use], own.matched[use], one_to_one=False)
+        worth = judge(
+            problem.data.pairs.take(use),
+            truth[use],
+            own.scores[use],
+            own.matched[use],
+            own.refits[:, use],
+            threshold=own.threshold,
+        )
         rows = own.unseen & problem.known
-        said = votes[rows] > 0.5
+        said = mean_votes(problem)[rows] > 0.5
         both = int((said & own.matched[rows]).sum())
-        majority = 2 * both / max(int(said.sum() + own.matched[rows].sum()), 1)
-        found[problem.data.name] = dataclasses.asdict(worth) | {"majority": majority}
+        agreement = 2 * both / max(int(said.sum() + own.matched[rows].sum()), 1)
+        found[problem.data.name] = dataclasses.asdict(worth) | {"agreement": agreement}
     return found
 
 

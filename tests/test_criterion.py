@@ -44,8 +44,10 @@ def world(seed: int = 0, teachers: int = 1, false_match: float = 0.5) -> World:
     return World(pairs, truth.ravel(), votes.reshape(teachers, -1), reference.ravel())
 
 
-def judged(of: World, scores: np.ndarray) -> Criterion:
-    return judge(of.pairs, of.votes.mean(axis=0), of.reference, decide(of, scores))
+def judged(of: World, scores: np.ndarray, refits: np.ndarray | None = None) -> Criterion:
+    likely = likely_truth(of.pairs, of.votes, of.reference)
+    matched = decide(of, scores)
+    return judge(of.pairs, likely, scores, matched, np.stack([matched, matched]) if refits is None else refits)
 
 
 def decide(of: World, scores: np.ndarray) -> np.ndarray:
@@ -84,9 +86,9 @@ def test_a_student_that_imitates_the_teachers_mistakes_is_worse_than_one_that_do
         return float(((scores >= 0.5) == (of.votes[0] > 0.5))[labelled].mean())
 
     assert abs(agreement(imitator) - agreement(honest)) < 0.02  # agreement with the teacher cannot tell them apart
-    raw = judge(of.pairs, of.votes[0], of.reference, imitator > 0.5)
-    assert judged(of, honest).value > raw.value + 0.02
-    assert judged(of, honest).second_view > raw.second_view + 0.05
+    assert judged(of, honest).value > judged(of, imitator).value + 0.02
+    assert judged(of, honest).consistency == 1.0
+    assert judged(of, imitator).consistency < 0.95
 
 
 def test_fewer_mistakes_are_a_higher_value() -> None:
@@ -96,27 +98,23 @@ def test_fewer_mistakes_are_a_higher_value() -> None:
     assert all(0.0 <= value <= 1.0 for value in values)
 
 
-def test_always_none_is_worth_nothing() -> None:
-    assert judged(world(), np.full(N * K, 0.1)).value == 0.0
+def test_always_none_is_worth_nothing_however_consistent_and_stable() -> None:
+    of = world()
+    found = judged(of, np.full(len(of.truth), 0.1))
+    assert (found.consistency, found.stability, found.value) == (1.0, 1.0, 0.0)
 
 
-def test_the_parts_are_expected_f1_and_the_value_is_their_geometric_mean() -> None:
-    pairs = Pairs(np.array([0, 0, 1, 2]), np.array([0, 1, 1, 2]), 3, 3)
-    votes = np.array([0.75, 0.25, np.nan, np.nan])
-    reference = np.array([0.6, 0.2, 0.9, 0.3])
-    matched = np.array([True, False, True, False])
-    found = judge(pairs, votes, reference, matched, one_to_one=False)
-    assert found.agreement == pytest.approx(2 * 0.75 / (1 + 1))
-    assert found.second_view == pytest.approx(2 * 0.9 / (1 + 1.2))
-    assert found.value == pytest.approx((found.agreement * found.second_view) ** 0.5)
-
-
-def test_the_second_view_knows_that_no_record_matches_two_queries() -> None:
-    pairs = Pairs(np.array([0, 1, 2]), np.array([0, 0, 1]), 3, 2)
-    alone = np.array([0.9, 0.6, 0.6])
-    chance = exclusive_pairs(pairs, alone)
-    assert chance[1] < 0.3 < chance[0] < 0.9
-    assert chance[2] == pytest.approx(0.6)
+def test_stability_is_the_agreement_of_the_fits_where_there_are_no_labels() -> None:
+    of = world()
+    scores = np.where(of.truth, 0.9, 0.1)
+    matched = decide(of, scores)
+    other = matched.copy()
+    other[: LABELLED * K] = False  # what a fit says of labelled pairs does not count
+    assert judged(of, scores, np.stack([matched, other])).stability == 1.0
+    other = decide(of, noisy(of.truth, 0.2))
+    free = slice(LABELLED * K, None)
+    f1 = 2 * (matched & other)[free].sum() / (matched[free].sum() + other[free].sum())
+    assert judged(of, scores, np.stack([matched, other])).stability == pytest.approx(f1)
 
 
 def test_the_order_of_the_pairs_does_not_matter() -> None:
@@ -133,6 +131,23 @@ def test_the_order_of_the_pairs_does_not_matter() -> None:
     assert dataclasses.astuple(one) == pytest.approx(dataclasses.astuple(other))
 
 
+def test_probabilities_given_that_no_record_matches_two_queries() -> None:
+    pairs = Pairs(np.array([0, 1, 2]), np.array([0, 0, 1]), 3, 2)
+    alone = np.array([0.9, 0.6, 0.6])
+    chance = exclusive_pairs(pairs, alone)
+    assert chance[1] < 0.3 < chance[0] < 0.9
+    assert chance[2] == pytest.approx(0.6)
+
+
+def test_without_one_to_one_there_is_no_consistency() -> None:
+    of = world()
+    scores = np.where(of.truth, 0.9, 0.1)
+    likely = likely_truth(of.pairs, of.votes, of.reference, one_to_one=False)
+    found = judge(of.pairs, likely, scores, of.truth, np.stack([of.truth, of.truth]), one_to_one=False)
+    assert found.consistency is None
+    assert found.value == pytest.approx((found.truth * found.stability) ** 0.5)
+
+
 def test_a_query_that_a_teacher_left_out_is_judged_by_the_others_and_none_has_no_truth() -> None:
     of = world(teachers=2)
     votes = of.votes.copy()
@@ -145,7 +160,8 @@ def test_a_query_that_a_teacher_left_out_is_judged_by_the_others_and_none_has_no
 
 def test_what_does_not_fit_is_refused() -> None:
     of = world()
-    votes = of.votes[0]
+    likely = likely_truth(of.pairs, of.votes, of.reference)
+    scores, two = of.reference, np.stack([of.truth, of.truth])
     with pytest.raises(InputError, match="one row a teacher"):
         likely_truth(of.pairs, of.votes[0], of.reference)
     with pytest.raises(InputError, match="reference must be"):
@@ -154,13 +170,11 @@ def test_what_does_not_fit_is_refused() -> None:
         likely_truth(of.pairs, np.full_like(of.votes, np.nan), of.reference)
     with pytest.raises(InputError, match="at most 1"):
         likely_truth(of.pairs, np.ones_like(of.votes), of.reference)
-    with pytest.raises(InputError, match="reference must be"):
-        judge(of.pairs, votes, of.reference * 3, of.truth)
-    with pytest.raises(InputError, match="votes must be"):
-        judge(of.pairs, votes * 3, of.reference, of.truth)
-    with pytest.raises(InputError, match="votes has the shape"):
-        judge(of.pairs, of.votes, of.reference, of.truth)
+    with pytest.raises(InputError, match="scores must be"):
+        judge(of.pairs, likely, scores * 3, of.truth, two)
     with pytest.raises(InputError, match="matched has the shape"):
-        judge(of.pairs, votes, of.reference, of.truth[1:])
+        judge(of.pairs, likely, scores, of.truth[1:], two)
+    with pytest.raises(InputError, match="fewer than two fits"):
+        judge(of.pairs, likely, scores, of.truth, two[:1])
     with pytest.raises(InputError, match="no unlabelled pair"):
-        judge(of.pairs, np.nan_to_num(votes), of.reference, of.truth)
+        judge(of.pairs, np.nan_to_num(likely), scores, of.truth, two)
