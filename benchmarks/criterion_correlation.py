@@ -4,10 +4,11 @@
 
 Reads ``results/distiller/log.jsonl`` (no gold of its own): each configuration once, as the mean of its seeds. Both
 sides are means over the four open tasks, where gold is. Beside the criterion stand its parts, and what it is to beat:
-plain F1 against the teachers' own answers. The criterion has had two definitions; a run stands under the one that it
-was judged by, and under the second those whose gold was read before it was frozen stand apart. A correlation is given
-over all configurations, and over those with the same teachers: a criterion is a number about one set of votes, and is
-meant to choose between students of those votes.
+plain F1 against the teachers' own answers. The criterion has had two definitions; the first is
+`er_distill.training.judge`. A run stands under those that it was judged by. Under the second, those whose gold was read
+before it was frozen stand apart; under the first, those that it judged only when their gold had been read, because the
+second had chosen among them. A correlation is given over all configurations, and over those with the same teachers: a
+criterion is a number about one set of votes, and is meant to choose between students of those votes.
 Students trained on the likely truth were judged by what they learned, under the first definition; that they have to
 be left out was seen only when gold had shown it, so the figure with them is the one that counts.
 """
@@ -40,9 +41,11 @@ def main() -> None:
     for row in rows:
         which = NAMES[row["definition"]]
         names = ["all", f"{len(row['teachers'])} teachers" if len(row["teachers"]) > 1 else row["teachers"][0]]
-        if row["definition"] == 1 and row["labels"] != "likely":
-            names.append("all but those trained on the likely truth")
-        if row["definition"] == 2:
+        if row["definition"] == 1:
+            names.append("judged after gold" if row["after_gold"] else "judged before gold")
+            if row["labels"] != "likely":
+                names.append("all but those trained on the likely truth")
+        else:
             names.append("known before" if row["known_before"] else "new")
         for name in names:
             groups.setdefault(f"{which}: {name}", []).append(row)
@@ -67,23 +70,27 @@ def configurations(runs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     A name is one configuration only at one commit, and a seed that was run again at the same commit opens another:
     whoever tries things runs them before they are committed.
     """
-    found: dict[tuple[str, str, int], list[Mapping[str, Any]]] = {}
-    before = {_settings(run) for run in runs if run.get("definition", 1) == 1}
-    times: Counter[tuple[str, str]] = Counter()
+    found: dict[tuple[str, str, int, int], list[Mapping[str, Any]]] = {}
+    before = {_settings(run) for run in runs if _definition(run) == 1 and not _after_gold(run)}
+    times: Counter[tuple[str, str, int]] = Counter()
     for run in runs:
         label = run["run"].split(" ")[0]
         name, _, variation = label.partition("/")
         if "/" in variation:
             continue  # a share of the labels
-        found.setdefault((name, run["commit"], times[label, run["commit"]]), []).append(run)
-        times[label, run["commit"]] += 1
+        if _definition(run) == 1 and run["settings"].get("encoder"):
+            continue  # an encoder is trained once: how stable a student with it is was not measured
+        which = label, run["commit"], _definition(run)
+        found.setdefault((name, *which[1:], times[which]), []).append(run)
+        times[which] += 1
     rows = []
-    for (name, commit, _), of in found.items():
+    for (name, commit, definition, _), of in found.items():
         row = {
             "configuration": name,
             "commit": commit,
-            "definition": of[0].get("definition", 1),
+            "definition": definition,
             "known_before": _settings(of[0]) in before,
+            "after_gold": _after_gold(of[0]),
             **{key: of[0]["settings"][key] for key in ("teachers", "labels")},
         }
         row["f1"] = {task: statistics.fmean(run["gold"]["f1"][task] for run in of) for task in gold.TASKS}
@@ -91,6 +98,14 @@ def configurations(runs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
             row[part] = {task: statistics.fmean(run["tasks"][task][part] for run in of) for task in gold.TASKS}
         rows.append(row)
     return rows
+
+
+def _definition(run: Mapping[str, Any]) -> int:
+    return int(run.get("definition", 1))
+
+
+def _after_gold(run: Mapping[str, Any]) -> bool:
+    return bool(run["when"] > run["gold"]["when"])
 
 
 def _settings(run: Mapping[str, Any]) -> str:

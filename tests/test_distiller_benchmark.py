@@ -260,6 +260,23 @@ def test_the_correlation_is_over_configurations_not_runs(results: Path) -> None:
     assert all(-1.0 <= values["spearman"] <= 1.0 for values in found["open"].values())
 
 
+def test_a_run_judged_by_both_definitions_is_a_point_under_each() -> None:
+    gold_line = {"when": "2026-01-02", "f1": dict.fromkeys(gold.TASKS, 0.9)}
+    run = {"run": "a/seed0 now", "commit": "c", "settings": {"teachers": [], "labels": "votes"}, "gold": gold_line}
+    worth = {definition: dict.fromkeys(parts_of, 0.5) for definition, parts_of in criterion_correlation.PARTS.items()}
+    first, second = (
+        run | {"when": when, "definition": definition, "tasks": dict.fromkeys(gold.TASKS, worth[definition])}
+        for when, definition in (("2026-01-03", 1), ("2026-01-01", 2))
+    )
+    rows = criterion_correlation.configurations([second, first])
+    assert [(row["definition"], row["after_gold"], row["known_before"]) for row in rows] == [
+        (2, False, False),
+        (1, True, False),
+    ]
+    encoded = first | {"settings": first["settings"] | {"encoder": "tiny"}}
+    assert criterion_correlation.configurations([encoded]) == []
+
+
 def test_registry() -> None:
     for name in ("trees", "headline", "headline-qwen32b"):
         assert name in distiller_configurations.CONFIGURATIONS
