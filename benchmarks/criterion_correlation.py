@@ -4,13 +4,17 @@
 
 Reads ``results/distiller/log.jsonl`` (no gold of its own): each configuration once, as the mean of its seeds. Both
 sides are means over the four open tasks, where gold is. Beside the criterion stand its parts, and what it is to beat:
-plain F1 against the teachers' own answers. The criterion has had two definitions; the first is
-`er_distill.training.judge`. A run stands under those that it was judged by. Under the second, those whose gold was read
-before it was frozen stand apart; under the first, those that it judged only when their gold had been read, because the
-second had chosen among them. A correlation is given over all configurations, and over those with the same teachers: a
-criterion is a number about one set of votes, and is meant to choose between students of those votes.
-Students trained on the likely truth were judged by what they learned, under the first definition; that they have to
-be left out was seen only when gold had shown it, so the figure with them is the one that counts.
+plain F1 against the teachers' own answers.
+
+The criterion has had two definitions; the first is `er_distill.training.judge`. A run stands under each that it was
+judged by. Under the first, the runs judged before their gold was read stand apart; under the second, those whose gold
+was read before it was frozen. The *second round* is what the second chose among; the first judged it when its gold was
+known.
+
+A correlation is given over all configurations, and over those with the same teachers: a criterion is a number about one
+set of votes, and is meant to choose between students of those votes. Students trained on the likely truth were judged
+by what they learned, under the first definition; that they have to be left out was seen only when gold had shown it, so
+the figure with them is the one that counts.
 """
 
 from __future__ import annotations
@@ -24,6 +28,7 @@ from typing import Any
 from scipy import stats
 
 from benchmarks import distiller_protocol, gold
+from benchmarks.distiller_configurations import SECOND_ROUND
 from benchmarks.provenance import Benchmark, Target
 
 PARTS = {1: ("value", "truth", "consistency", "stability", "agreement"), 2: ("value", "second_view", "majority")}
@@ -41,12 +46,14 @@ def main() -> None:
     for row in rows:
         which = NAMES[row["definition"]]
         names = ["all", f"{len(row['teachers'])} teachers" if len(row["teachers"]) > 1 else row["teachers"][0]]
-        if row["definition"] == 1:
-            names.append("judged after gold" if row["after_gold"] else "judged before gold")
-            if row["labels"] != "likely":
-                names.append("all but those trained on the likely truth")
-        else:
+        if row["configuration"] in SECOND_ROUND:
+            names.append("second round")
+        if row["definition"] == 2:
             names.append("known before" if row["known_before"] else "new")
+        elif not row["after_gold"]:
+            names.append("judged before gold")
+        if row["definition"] == 1 and row["labels"] != "likely":
+            names.append("all but those trained on the likely truth")
         for name in names:
             groups.setdefault(f"{which}: {name}", []).append(row)
     found = {name: correlations(group) for name, group in sorted(groups.items()) if len(group) >= _FEWEST}
