@@ -14,17 +14,20 @@ known.
 A correlation is given over all configurations, and over those with the same teachers: a criterion is a number about one
 set of votes, and is meant to choose between students of those votes. Students trained on the likely truth were judged
 by what they learned, under the first definition; that they have to be left out was seen only when gold had shown it, so
-the figure with them is the one that counts.
+the figure with them is the one that counts. Last, of all pairs of configurations with the same teachers, the share that
+the criterion puts in the right order, by how far they are apart.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from scipy import stats
 
 from benchmarks import distiller_protocol, gold
@@ -36,6 +39,8 @@ PARTS = {1: ("value", "truth", "consistency", "stability", "agreement"), 2: ("va
 
 NAMES = {1: "first criterion", 2: "second criterion"}
 AIM = 0.6
+APART = (0.0, 0.005, 0.02, 0.05, 1.0)
+"""Bounds of the difference in F1 that pairs of configurations are counted by."""
 _FEWEST = 4  # configurations a correlation is given for
 
 
@@ -61,13 +66,18 @@ def main() -> None:
         print(f"{name} ({group['configurations']})")
         for part, values in group["open"].items():
             print(f"  {part:12} Spearman {values['spearman']:6.3f}  Kendall {values['kendall']:6.3f}")
+    pairs = {which: ordered([row for row in rows if row["definition"] == of]) for of, which in NAMES.items()}
+    for which, counts in pairs.items():
+        print(which, *(f"{one['right']:.0%} of {one['pairs']} up to {one['to']:g} apart" for one in counts), sep=", ")
     targets = [
         Target(f"Spearman correlation with gold F1, {name}", found[name]["open"]["value"]["spearman"], AIM)
         for name in (f"{which}: all" for which in NAMES.values())
         if name in found
     ]
     benchmark.write(
-        {"groups": found, "configurations": rows}, targets, distiller_protocol.FOLDER / "criterion_correlation.json"
+        {"groups": found, "pairs": pairs, "configurations": rows},
+        targets,
+        distiller_protocol.FOLDER / "criterion_correlation.json",
     )
 
 
@@ -136,6 +146,24 @@ def correlations(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "open": {part: _rank(mean(part), mean("f1")) for part in parts},
         "by_task": by_task,
     }
+
+
+def ordered(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, float]]:
+    """Of two configurations with the same teachers, how often the better has the higher criterion, by how much better.
+
+    A half is chance.
+    """
+    found = []
+    f1, value = (np.array([statistics.fmean(row[part].values()) for row in rows]) for part in ("f1", "value"))
+    one, other = np.triu_indices(len(rows), 1)
+    same = np.array([rows[i]["teachers"] == rows[j]["teachers"] for i, j in zip(one, other, strict=True)], dtype=bool)
+    better, higher = f1[one] - f1[other], value[one] - value[other]
+    for least, most in itertools.pairwise(APART):
+        use = same & (np.abs(better) > least) & (np.abs(better) <= most)
+        if use.any():
+            right = float((better * higher > 0)[use].mean())
+            found.append({"f1_apart_over": least, "to": most, "pairs": int(use.sum()), "right": right})
+    return found
 
 
 def _rank(one: Sequence[float], other: Sequence[float]) -> dict[str, float]:

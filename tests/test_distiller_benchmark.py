@@ -277,6 +277,12 @@ def test_a_run_judged_by_both_definitions_is_a_point_under_each() -> None:
     assert criterion_correlation.configurations([encoded]) == []
 
 
+def test_pairs_are_counted_by_how_far_they_are_apart_and_teachers_apart() -> None:
+    points = [("x", 0.80, 0.7), ("x", 0.81, 0.6), ("x", 0.90, 0.9), ("y", 0.80, 0.1)]  # teacher, F1, criterion
+    rows = [{"teachers": [who], "f1": {"t": f1}, "value": {"t": value}} for who, f1, value in points]
+    assert [(one["pairs"], one["right"]) for one in criterion_correlation.ordered(rows)] == [(1, 0.0), (2, 1.0)]
+
+
 def test_registry() -> None:
     for name in ("trees", "headline", "headline-qwen32b"):
         assert name in distiller_configurations.CONFIGURATIONS
