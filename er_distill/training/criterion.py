@@ -23,13 +23,13 @@ another query, labelled or not, has the better claim to the candidate.
 
 What it cannot see: a mistake that the teachers, the reference and the structure of the tables all share.
 
-What it is worth. It tells good students from bad ones, not the best of the good. Its rank correlation with true F1 is
-.85 and .83 in two worlds of generated tables (`benchmarks.criterion_synthetic`), and .61 over 59 configurations of the
-DistillER benchmark, F1 .79 to .88 (``docs/benchmark.md``). It was once replaced by agreement with the teachers times
-agreement with the reference on unlabelled pairs: .84 and .95 on generated tables, but -.35 on the benchmark, although
-frozen before it was computed there. This definition was taken back because of all these figures, so its .61 is no
-untouched test. Between students that are within .02 of F1 trust neither: take the simpler one, or, where it matters,
-have a few hundred pairs labelled by hand.
+What it is worth. It tells a good student from a bad one, not the best from the good. Its rank correlation with true F1
+is .85 and .83 in two worlds of generated tables (`benchmarks.criterion_synthetic`) and .61 over 59 configurations of
+the DistillER benchmark, .38 over 40 more that are within .02 of each other (``docs/benchmark.md``). For a while it was
+agreement with the teachers times agreement with the reference on unlabelled pairs: .84, .95, and -.50 over those 40,
+though frozen before it was computed there. This definition was taken back on all these figures, so its own are no
+untouched test. Of two students within .02 of F1 it prefers the worse nearly as often as the better: where values are
+close take the simpler one, and where it matters have a few hundred queries labelled by hand.
 """
 
 from __future__ import annotations
