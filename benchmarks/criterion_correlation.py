@@ -156,7 +156,8 @@ def ordered(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, float]]:
     found = []
     f1, value = (np.array([statistics.fmean(row[part].values()) for row in rows]) for part in ("f1", "value"))
     one, other = np.triu_indices(len(rows), 1)
-    same = np.array([rows[i]["teachers"] == rows[j]["teachers"] for i, j in zip(one, other, strict=True)], dtype=bool)
+    teachers = np.array([" ".join(row["teachers"]) for row in rows])
+    same = teachers[one] == teachers[other]
     better, higher = f1[one] - f1[other], value[one] - value[other]
     for least, most in itertools.pairwise(APART):
         use = same & (np.abs(better) > least) & (np.abs(better) <= most)
