@@ -35,7 +35,7 @@ FOLDER = RESULTS / "distiller"
 DEFINITION = 1
 """Of the criterion, `er_distill.training.judge`; a line of the log that names none has the first, too.
 
-The second was in force from commit ee1bcdb to 0d1ddb2 (``docs/benchmark.md``): runs of then have its parts in their JSON.
+The second was in force from commit ee1bcdb to 0d1ddb2 (``docs/benchmark.md``); runs of then have its parts.
 """
 _DIGITS = 4  # of a score in the predictions
 
