@@ -10,16 +10,15 @@ import contextlib
 import itertools
 import logging
 import re
-from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from typing import Protocol, TypeVar
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Protocol
 
 import numpy as np
 
 from er_distill.binding import Binding
 from er_distill.errors import DeviceError
 from er_distill.session import OpenGraph, Session
+from er_distill.threads import ahead
 
 logger = logging.getLogger("er_distill")
 
@@ -31,7 +30,6 @@ _OUT_OF_MEMORY = re.compile(
     r"failed to allocate memory|smaller than requested bytes|out of memory|_STATUS_ALLOC_FAILED|bad.?alloc",
     re.IGNORECASE,
 )
-_Item = TypeVar("_Item")
 
 
 class Inputs(Protocol):
@@ -90,22 +88,6 @@ def in_batches(session: Session, graph: OpenGraph, batches: Iterable[Inputs], lo
         for binding, batch in ready:
             yield from _run(session, graph, binding, batch, logits)
     graph.give_back(bindings)
-
-
-def ahead(items: Iterator[_Item], depth: int) -> Generator[_Item, None, None]:
-    """Yield the items, made by another thread, at most `depth` of them before they are asked for.
-
-    An error of theirs is raised where the item would have come.
-    """
-    with ThreadPoolExecutor(1, thread_name_prefix="er_distill") as pool:
-        end = object()
-        waiting = deque(pool.submit(next, items, end) for _ in range(depth))
-        while True:
-            item = waiting.popleft().result()
-            if item is end:
-                return
-            waiting.append(pool.submit(next, items, end))
-            yield item  # type: ignore[misc]
 
 
 def out_of_memory(error: Exception) -> bool:

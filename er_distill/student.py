@@ -20,7 +20,7 @@ from er_distill.pairs import Pairs
 from er_distill.readers import Read, open_reader
 from er_distill.records import Records, RecordTexts
 from er_distill.session import Session
-from er_distill.threads import limit_tokenizers
+from er_distill.threads import ahead, limit_tokenizers
 from er_distill.variants import open_variant
 from er_distill.vectors import Corpus, vectorise
 
@@ -220,7 +220,7 @@ class Student:
         with tqdm(
             total=len(pairs), desc="scoring", unit="pair", unit_scale=True, disable=not progress, file=sys.stderr
         ) as bar:
-            for rows, of_rows in features:
+            for rows, of_rows in ahead(features, 1, threads=self.threads):
                 of_chunk = None if wanted is None else wanted[rows]
                 yield rows, *self.tiers(of_rows, partial(_shifted, read, rows.start), bar.update, of_chunk)
 

@@ -1,4 +1,4 @@
-"""How many threads to use: one rule for blocking, tokenising and scoring.
+"""How many threads to use: one rule for blocking, tokenising and scoring; and work that is done ahead of its use.
 
 In this order: the argument ``threads``; the variable ``ER_DISTILL_THREADS``; ``OMP_NUM_THREADS``, in which joblib,
 Spark, Ray and Dask tell each of their workers its share of the machine; the cores this process may use.
@@ -7,6 +7,10 @@ Spark, Ray and Dask tell each of their workers its share of the machine; the cor
 from __future__ import annotations
 
 import os
+from collections import deque
+from collections.abc import Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 from er_distill.errors import InputError
 
@@ -15,6 +19,7 @@ VARIABLE = "ER_DISTILL_THREADS"
 _OF_WORKERS = "OMP_NUM_THREADS"
 _OF_TOKENIZERS = "RAYON_NUM_THREADS"
 _SET_HERE = "ER_DISTILL_TOKENIZER_THREADS"  # what `limit_tokenizers` has put there, seen by processes started since
+_Item = TypeVar("_Item")
 
 
 def thread_count(threads: int | None = None) -> int:
@@ -50,3 +55,23 @@ def limit_tokenizers(threads: int | None = None) -> None:
     inherited = os.environ.get(_OF_TOKENIZERS)
     if inherited is None or inherited == os.environ.get(_SET_HERE):
         os.environ[_OF_TOKENIZERS] = os.environ[_SET_HERE] = str(thread_count(threads))
+
+
+def ahead(items: Iterator[_Item], depth: int, *, threads: int | None = 2) -> Generator[_Item, None, None]:
+    """Yield the items, made by another thread, at most `depth` of them before they are asked for.
+
+    An error of theirs is raised where the item would have come. Where `threads`, as `thread_count` reads it, allows
+    one alone, each is made when it is asked for.
+    """
+    if thread_count(threads) == 1:
+        yield from items
+        return
+    with ThreadPoolExecutor(1, thread_name_prefix="er_distill") as pool:
+        end = object()
+        waiting = deque(pool.submit(next, items, end) for _ in range(depth))
+        while True:
+            item = waiting.popleft().result()
+            if item is end:
+                return
+            waiting.append(pool.submit(next, items, end))
+            yield item  # type: ignore[misc]

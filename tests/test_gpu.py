@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from tiny_encoders import product_task, save_bert, save_roberta
 
 from er_distill import artefact
-from er_distill.batching import ahead, out_of_memory
+from er_distill.batching import out_of_memory
 from er_distill.binding import Binding
 from er_distill.devices import CPU_TOKENS, GPU_TOKENS, Device, length_multiple, tensorrt_cache, tokens_of_a_batch
 from er_distill.errors import DeviceError, ErDistillWarning
@@ -29,6 +29,7 @@ from er_distill.pairs import Pairs
 from er_distill.readers import PairReader
 from er_distill.session import OpenGraph, Session
 from er_distill.student import Student
+from er_distill.threads import ahead
 from er_distill.tokens import PairEncoder
 from er_distill.variants import open_variant
 
