@@ -71,8 +71,9 @@ def _targets(results: Mapping[str, Any]) -> str:
     rows = []
     for name, result in results.items():
         for target in result["targets"]:
-            bound = f"at least {target['at_least']:g}" if "at_least" in target else f"at most {target['at_most']:g}"
-            reached = f"{target['measured']:.3g}" if target["measured"] >= 1.5 else f"{target['measured']:.3f}"
+            bound = f"at least {target['at_least']:,.7g}" if "at_least" in target else f"at most {target['at_most']:,.7g}"
+            digits = 3 if target["measured"] < 1.5 else 1 if target["measured"] < 100 else 0
+            reached = f"{target['measured']:,.{digits}f}"
             missed = "" if target["met"] else " (missed)"
             rows.append((f"[{target['what']}](benchmarks/results/{name}.json)", reached + missed, bound))
     return _table(("what", "reached", "aim"), rows)
