@@ -71,7 +71,8 @@ def _targets(results: Mapping[str, Any]) -> str:
     rows = []
     for name, result in results.items():
         for target in result["targets"]:
-            bound = f"at least {target['at_least']:,.7g}" if "at_least" in target else f"at most {target['at_most']:,.7g}"
+            side = "at_least" if "at_least" in target else "at_most"
+            bound = f"{side.replace('_', ' ')} {target[side]:,.7g}"
             digits = 3 if target["measured"] < 1.5 else 1 if target["measured"] < 100 else 0
             reached = f"{target['measured']:,.{digits}f}"
             missed = "" if target["met"] else " (missed)"
