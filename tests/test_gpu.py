@@ -175,7 +175,10 @@ def test_lengths_rounded_up_change_no_score(graphs: tuple[Path, PairEncoder], va
 
 def test_half_precision_holds_fused_attention(graphs: tuple[Path, PairEncoder]) -> None:
     import onnx
+    import onnxruntime
 
+    if tuple(map(int, onnxruntime.__version__.split(".")[:2])) < (1, 31):
+        pytest.skip("the optimizer of onnxruntime 1.22 does not find the attention of these graphs, that of 1.31 does")
     graph = onnx.load(graphs[0] / "encoder.fp16.onnx").graph
     operators = [node.op_type for node in graph.node]
     assert operators.count("Attention") == 2  # one a layer

@@ -107,9 +107,10 @@ def test_one_thread_starts_no_other(setting: str) -> None:
         text=True,
     )
     assert result.returncode == 0, result.stderr
-    # The tokenizers' pool of one is a thread of its own, for which ours waits.
+    # The tokenizers' pool of one, where a pair is read, is a thread of its own, for which ours waits. Of three threads
+    # ours is one.
     started = int(result.stdout)
-    assert started > 2 if setting == "three" else started <= 1
+    assert started >= 2 if setting == "three" else started <= 1
 
 
 @pytest.mark.needs("recordlinkage")
